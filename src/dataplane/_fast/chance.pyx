@@ -1,0 +1,1 @@
+"""Choice as a Python enum; the generator itself is in chance.pxd."""

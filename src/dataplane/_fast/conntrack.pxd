@@ -1,0 +1,72 @@
+"""Connection tracking: tuples, connections and their table (net/netfilter/nf_conntrack_core.c).
+
+Structs here; the engine is written beside them. Addresses and ports are in host order.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cpdef enum Status:
+    """Status bits (enum ip_conntrack_status)."""
+    STATUS_EXPECTED = 1
+    STATUS_SEEN_REPLY = 2
+    STATUS_ASSURED = 4
+    STATUS_CONFIRMED = 8
+    STATUS_SRC_NAT = 16
+    STATUS_DST_NAT = 32
+    STATUS_SEQ_ADJUST = 64
+    STATUS_SRC_NAT_DONE = 128
+    STATUS_DST_NAT_DONE = 256
+    STATUS_DYING = 512
+    STATUS_FIXED_TIMEOUT = 1024
+    STATUS_TEMPLATE = 2048
+    STATUS_NAT_CLASH = 4096
+    STATUS_HELPER = 8192
+
+cdef struct Tuple:
+    # No padding: tuples are hashed and compared as bytes.
+    uint32_t src[4]
+    uint32_t dst[4]
+    uint16_t sport          # or ICMP id
+    uint16_t dport          # or ICMP type << 8 | code
+    uint16_t zone
+    uint8_t proto
+    uint8_t family          # 4 or 6
+
+cdef struct TcpSide:
+    uint32_t end
+    uint32_t max_end
+    uint32_t max_window
+    uint32_t max_ack
+    uint8_t scale
+    uint8_t flags
+
+cdef struct TcpTrack:
+    TcpSide seen[2]
+    uint32_t last_seq
+    uint32_t last_ack
+    uint32_t last_end
+    uint16_t last_window
+    uint8_t last_scale
+    uint8_t last_flags
+    uint8_t last_index
+    uint8_t last_direction
+    uint8_t retransmissions
+    uint8_t state
+
+cdef struct Conn:
+    Tuple tuple[2]          # original, reply
+    uint32_t status
+    uint32_t mark
+    int64_t expires         # ns; relative to the confirming packet until it is confirmed
+    Conn *next[2]           # in the bucket of each tuple
+    Conn *next_by_source
+    uint32_t bucket[2]
+    int32_t uses            # the table, and each packet that holds it
+    int32_t masquerade      # slot of the interface it was masqueraded to; -1
+    uint64_t packets[2]
+    uint64_t bytes[2]
+    uint64_t id
+    int64_t stream_since    # UDP: from when a stream is a stream
+    TcpTrack tcp            # TCP; SCTP's state and tags will stand beside it
+    uint32_t vtag[2]
+    uint8_t sctp_state

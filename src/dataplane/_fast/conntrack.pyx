@@ -1,0 +1,1 @@
+"""Status as a Python enum; the engine is in the .pxd files."""

@@ -1,0 +1,231 @@
+"""A packet on its way: where its bytes are, where it is, and the words that rules look at.
+
+`Packet` plays the part of the kernel's sk_buff. The bytes stay where they lie (in a batch, or in the walk's own buffers);
+encapsulation moves `mac` and `net` down into the headroom and never touches the payload.
+
+`field` holds header values in host order. `packet_read` fills it once per host, after the network header was checked;
+whoever rewrites a header refreshes the words that it changed.
+"""
+
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+from dataplane._fast.conntrack cimport Conn
+from dataplane._fast.reason cimport Reason
+from dataplane._fast.wire cimport (
+    ETH_P_IP, ETH_P_IPV6, IP_OFFSET, IPPROTO_AH, IPPROTO_DSTOPTS, IPPROTO_FRAGMENT, IPPROTO_HOPOPTS, IPPROTO_ICMP,
+    IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_ROUTING, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, load16,
+    load32, load_address6,
+)
+
+cpdef enum Field:
+    """The words of a packet that a rule can compare. Addresses take four words; an IPv4 address is in the first."""
+    FIELD_SRC = 0
+    FIELD_DST = 4
+    FIELD_PROTO = 8         # transport protocol (IPv6: after the extension headers)
+    FIELD_SPORT             # TCP, UDP, UDP-Lite, SCTP, DCCP; else 0
+    FIELD_DPORT
+    FIELD_L4                # 1 when the transport header is there and readable, else 0
+    FIELD_FRAGMENT          # fragment offset in 8-byte units: not 0 in every fragment but the first
+    FIELD_ICMP              # type << 8 | code, of ICMP and ICMPv6
+    FIELD_TCP_FLAGS         # 8 bits: CWR ECE URG ACK PSH RST SYN FIN
+    FIELD_TOS               # IPv4 TOS, IPv6 traffic class
+    FIELD_TTL               # IPv4 TTL, IPv6 hop limit
+    FIELD_LENGTH            # of the network header and all that follows, bytes
+    FIELD_MARK
+    FIELD_IIF               # interface slot + 1; 0 where the hook has none
+    FIELD_OIF
+    FIELD_PHYSIN            # bridge port slot + 1; 0 where there is none
+    FIELD_PHYSOUT
+    FIELD_BRIDGED           # 1 while the packet is switched by a bridge and not routed
+    FIELD_PKTTYPE           # PacketType
+    FIELD_COUNT
+
+cpdef enum PacketType:
+    PACKET_HOST = 0
+    PACKET_BROADCAST = 1
+    PACKET_MULTICAST = 2
+    PACKET_OTHERHOST = 3
+    PACKET_OUTGOING = 4
+
+cpdef enum CtInfo:
+    """How a packet stands to its connection (enum ip_conntrack_info)."""
+    CT_ESTABLISHED = 0
+    CT_RELATED = 1
+    CT_NEW = 2
+    CT_IS_REPLY = 3         # added to the first two
+    CT_ESTABLISHED_REPLY = 3
+    CT_RELATED_REPLY = 4
+    CT_UNTRACKED = 7
+
+cpdef enum Hook:
+    HOOK_PREROUTING = 0
+    HOOK_INPUT = 1
+    HOOK_FORWARD = 2
+    HOOK_OUTPUT = 3
+    HOOK_POSTROUTING = 4
+
+cdef struct Packet:
+    # bytes: head <= mac <= net <= transport <= tail <= end
+    uint8_t *head           # lowest byte that encapsulation may use
+    uint8_t *mac            # link-layer header; == net where the link has none
+    uint8_t *net            # network header
+    uint8_t *transport      # transport header; NULL when not there or not readable (FIELD_L4 is 0)
+    uint8_t *tail           # one past the last byte
+    uint8_t *end            # one past the last byte that the packet may use
+    # place and time
+    int64_t time            # ns
+    int32_t host
+    int32_t iif             # slot of the interface that it came in by (the bridge, for a bridged packet); -1 if local
+    int32_t oif             # slot of the interface that it leaves by; -1 before routing
+    uint16_t ethertype
+    uint8_t family          # 4 or 6
+    uint8_t type            # PacketType
+    uint8_t stage           # what the walk does next with it
+    uint8_t skip_hook       # after a nested run: the hooks already done
+    # connection
+    uint8_t ctinfo
+    Conn *ct                # NULL: INVALID, or UNTRACKED if ctinfo says so
+    # routing decision
+    uint8_t route_type
+    uint8_t onlink
+    uint8_t nexthop_family
+    uint32_t nexthop[4]     # the neighbour to ask for
+    uint32_t route_mtu      # 0: the interface's
+    uint32_t frag_size      # largest fragment that this packet was reassembled from; 0 if it came whole
+    # bridge
+    int32_t physin          # slot of the bridge port, or -1
+    int32_t physout
+    uint8_t bridge_state
+    uint32_t bridge_dst[4]  # destination before netfilter saw it on the bridge
+    uint64_t neighbour_mac
+    # accounting
+    int64_t row             # of the injected batch; -1 for a packet that a host made
+    int32_t flow            # of the replay's flow table; -1
+    int32_t buffer          # of the walk's buffers; -1 while the bytes lie in a batch
+    int32_t hops            # links crossed, against loops
+    uint16_t reason
+    uint8_t traced
+    uint8_t depth           # encapsulations
+    uint32_t field[24]      # by Field; FIELD_COUNT entries are used
+
+
+cdef inline void packet_read_ports(Packet *p) noexcept nogil:
+    """Fill the transport words from `transport`, which may be NULL."""
+    cdef uint32_t proto = p.field[<int>FIELD_PROTO]
+    cdef int64_t room
+    p.field[<int>FIELD_SPORT] = 0
+    p.field[<int>FIELD_DPORT] = 0
+    p.field[<int>FIELD_ICMP] = 0
+    p.field[<int>FIELD_TCP_FLAGS] = 0
+    p.field[<int>FIELD_L4] = 0
+    if p.transport == NULL:
+        return
+    room = p.tail - p.transport
+    if proto == IPPROTO_TCP:
+        if room >= 20:
+            p.field[<int>FIELD_TCP_FLAGS] = p.transport[13]
+            p.field[<int>FIELD_SPORT] = load16(p.transport)
+            p.field[<int>FIELD_DPORT] = load16(p.transport + 2)
+            p.field[<int>FIELD_L4] = 1
+    elif proto == IPPROTO_UDP or proto == IPPROTO_UDPLITE:
+        if room >= 8:
+            p.field[<int>FIELD_SPORT] = load16(p.transport)
+            p.field[<int>FIELD_DPORT] = load16(p.transport + 2)
+            p.field[<int>FIELD_L4] = 1
+    elif proto == IPPROTO_ICMP or proto == IPPROTO_ICMPV6:
+        if room >= 4:
+            p.field[<int>FIELD_ICMP] = load16(p.transport)
+            p.field[<int>FIELD_L4] = 1
+    elif proto == IPPROTO_SCTP:
+        if room >= 12:
+            p.field[<int>FIELD_SPORT] = load16(p.transport)
+            p.field[<int>FIELD_DPORT] = load16(p.transport + 2)
+            p.field[<int>FIELD_L4] = 1
+    else:
+        p.field[<int>FIELD_L4] = 1
+
+
+cdef inline void packet_read4(Packet *p) noexcept nogil:
+    """Fill the words of an IPv4 packet whose header was checked; `tail` is already the end of the datagram."""
+    cdef uint8_t *net = p.net
+    cdef uint16_t fragment = load16(net + 6)
+    p.family = 4
+    p.field[<int>FIELD_SRC] = load32(net + 12)
+    p.field[<int>FIELD_DST] = load32(net + 16)
+    p.field[1] = p.field[2] = p.field[3] = 0
+    p.field[5] = p.field[6] = p.field[7] = 0
+    p.field[<int>FIELD_PROTO] = net[9]
+    p.field[<int>FIELD_TOS] = net[1]
+    p.field[<int>FIELD_TTL] = net[8]
+    p.field[<int>FIELD_LENGTH] = load16(net + 2)
+    p.field[<int>FIELD_FRAGMENT] = fragment & IP_OFFSET
+    p.transport = NULL if fragment & IP_OFFSET else net + (net[0] & 15) * 4
+    packet_read_ports(p)
+
+
+cdef inline uint8_t *ip6_transport(const uint8_t *net, const uint8_t *tail, uint8_t *proto, uint16_t *fragment) noexcept nogil:
+    """Walk the extension headers (RFC 8200, 4). Gives the transport header and its protocol, NULL when it is not there:
+    cut short, no next header, or a later fragment (whose offset is then in `fragment`, with the flags)."""
+    cdef const uint8_t *at = net + 40
+    cdef uint8_t following = net[6]
+    fragment[0] = 0
+    while True:
+        if following == IPPROTO_HOPOPTS or following == IPPROTO_ROUTING or following == IPPROTO_DSTOPTS:
+            if at + 8 > tail:
+                break
+            following = at[0]
+            at += (at[1] + 1) * 8
+        elif following == IPPROTO_FRAGMENT:
+            if at + 8 > tail:
+                break
+            fragment[0] = load16(at + 2)
+            following = at[0]
+            if fragment[0] & 0xFFF8:
+                proto[0] = following
+                return NULL
+            at += 8
+        elif following == IPPROTO_AH:
+            if at + 8 > tail:
+                break
+            following = at[0]
+            at += (at[1] + 2) * 4
+        elif following == IPPROTO_NONE:
+            break
+        else:
+            proto[0] = following
+            return <uint8_t *>at if at <= tail else NULL
+        if at > tail:
+            break
+    proto[0] = following
+    return NULL
+
+
+cdef inline void packet_read6(Packet *p) noexcept nogil:
+    """Fill the words of an IPv6 packet whose header was checked."""
+    cdef uint8_t *net = p.net
+    cdef uint8_t proto = 0
+    cdef uint16_t fragment = 0
+    p.family = 6
+    load_address6(net + 8, &p.field[<int>FIELD_SRC])
+    load_address6(net + 24, &p.field[<int>FIELD_DST])
+    p.transport = ip6_transport(net, p.tail, &proto, &fragment)
+    p.field[<int>FIELD_PROTO] = proto
+    p.field[<int>FIELD_TOS] = (load16(net) >> 4) & 0xFF
+    p.field[<int>FIELD_TTL] = net[7]
+    p.field[<int>FIELD_LENGTH] = load16(net + 4) + 40
+    p.field[<int>FIELD_FRAGMENT] = fragment >> 3
+    packet_read_ports(p)
+
+
+cdef inline void packet_read(Packet *p) noexcept nogil:
+    if p.net[0] >> 4 == 4:
+        packet_read4(p)
+    else:
+        packet_read6(p)
+
+
+cdef inline void packet_interfaces(Packet *p) noexcept nogil:
+    """Let the rules see where the packet came in and where it leaves."""
+    p.field[<int>FIELD_IIF] = <uint32_t>(p.iif + 1)
+    p.field[<int>FIELD_OIF] = <uint32_t>(p.oif + 1)

@@ -1,0 +1,1 @@
+"""TableKind as a Python enum; the rows are in ruleset.pxd."""
