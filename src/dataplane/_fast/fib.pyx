@@ -1,0 +1,1 @@
+"""RouteType as a Python enum; the tables are in fib.pxd."""

@@ -1,0 +1,75 @@
+"""Interfaces of a host, and the addresses on them."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cpdef enum LinkKind:
+    LINK_PHYSICAL = 0       # a device with something, or nothing, at the other end of its wire
+    LINK_LOOPBACK
+    LINK_DUMMY
+    LINK_VETH
+    LINK_TAP
+    LINK_TUN                # raw IP, no link-layer header
+    LINK_BRIDGE
+    LINK_VXLAN
+    LINK_OTHER              # kept, never transmits
+
+cdef struct Interface:
+    int32_t index           # ifindex, as the tools print it
+    int32_t slot            # position in the host's array
+    uint8_t kind            # LinkKind
+    uint8_t up
+    uint8_t noarp
+    uint8_t promisc
+    uint64_t mac
+    uint32_t mtu
+    int32_t master          # slot of the bridge that it is a port of; -1
+    int32_t peer_host       # where its frames go; -1: nothing behind it
+    int32_t peer_slot
+    int32_t place           # capture place; -1: not captured
+    # as a bridge port
+    uint8_t hairpin
+    uint8_t learning
+    uint8_t flood           # unknown unicast
+    uint8_t multicast_flood
+    uint8_t broadcast_flood
+    uint8_t isolated
+    uint8_t forwarding_state
+    # as a bridge
+    int64_t ageing          # ns
+    uint8_t call_iptables   # of this bridge alone; the sysctls are the host's
+    uint8_t call_ip6tables
+    uint16_t group_forward_mask
+    # net.ipv4.conf and net.ipv6.conf, already combined with `all` as the kernel combines them
+    uint8_t forwarding
+    uint8_t rp_filter
+    uint8_t accept_local
+    uint8_t route_localnet
+    uint8_t arp_ignore
+    uint8_t arp_announce
+    uint8_t arp_filter
+    uint8_t arp_accept
+    uint8_t proxy_arp
+    uint8_t send_redirects
+    uint8_t src_valid_mark
+    uint8_t has_ip4         # any IPv4 address on it
+    uint8_t forwarding6
+    uint8_t disabled6
+    uint8_t proxy_ndp
+    uint32_t hop_limit6
+    uint32_t mtu6
+    # ip -s link
+    uint64_t rx_packets
+    uint64_t rx_bytes
+    uint64_t tx_packets
+    uint64_t tx_bytes
+    uint64_t rx_dropped
+    uint64_t tx_dropped
+
+cdef struct LocalAddress:
+    uint32_t address[4]
+    int32_t slot
+    uint8_t family
+    uint8_t prefix_length
+    uint8_t scope           # RT_SCOPE_: 0 universe, 253 link, 254 host
+    uint8_t secondary
+    uint8_t deprecated

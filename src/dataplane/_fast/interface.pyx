@@ -1,0 +1,1 @@
+"""LinkKind as a Python enum; the structs are in interface.pxd."""
