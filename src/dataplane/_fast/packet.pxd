@@ -48,6 +48,11 @@ cpdef enum PacketType:
     PACKET_OTHERHOST = 3
     PACKET_OUTGOING = 4
 
+cpdef enum BridgeState:
+    BRIDGE_NONE = 0         # netfilter has not seen it on a bridge
+    BRIDGE_SEEN = 1         # PREROUTING ran on the bridge: it does not run again if the packet goes up
+    BRIDGE_DNAT = 2         # ... and sent it back onto the bridge, where its new neighbour is being asked for
+
 cpdef enum CtInfo:
     """How a packet stands to its connection (enum ip_conntrack_info)."""
     CT_ESTABLISHED = 0
@@ -96,18 +101,22 @@ cdef struct Packet:
     # bridge
     int32_t physin          # slot of the bridge port, or -1
     int32_t physout
-    uint8_t bridge_state
+    uint8_t bridge_state    # BridgeState
     uint32_t bridge_dst[4]  # destination before netfilter saw it on the bridge
     uint64_t neighbour_mac
     # accounting
     int64_t row             # of the injected batch; -1 for a packet that a host made
     int32_t flow            # of the replay's flow table; -1
-    int32_t buffer          # of the walk's buffers; -1 while the bytes lie in a batch
+    uint8_t *storage        # the packet's own buffer, kept with it while it waits in the pool; NULL until it needs one
+    uint32_t storage_size
+    uint32_t missing        # bytes at the tail that a capture cut off: they are there as zeros
+    Packet *next            # in a queue or in the pool
+    Packet *sibling         # chain of all packets that were ever made
     int32_t hops            # links crossed, against loops
     uint16_t reason
     uint8_t traced
     uint8_t depth           # encapsulations
-    uint32_t field[24]      # by Field; FIELD_COUNT entries are used
+    uint32_t field[28]      # by Field; FIELD_COUNT entries are used
 
 
 cdef inline void packet_read_ports(Packet *p) noexcept nogil:

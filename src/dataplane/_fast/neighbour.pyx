@@ -1,0 +1,1 @@
+"""NeighbourState as a Python enum; the table is in neighbour.pxd."""
