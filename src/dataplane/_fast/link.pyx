@@ -1,0 +1,1 @@
+"""Link-layer headers; see link.pxd, which holds the inline functions."""
