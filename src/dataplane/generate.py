@@ -7,7 +7,8 @@ answers come from the address that it spoke to. TCP conversations open, carry da
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -17,10 +18,11 @@ import numpy.typing as npt
 
 from dataplane._fast.batch import HEADROOM, TAILROOM, PacketBatch
 from dataplane._fast.traffic import Traffic
+from dataplane.capture import CaptureWriter, PcapWriter
 from dataplane.cluster import ClusterState, PodState
 from dataplane.errors import ModelError
 
-__all__ = ["IMIX", "Plan", "Recipe", "batches", "parse_mix", "parse_sizes", "plan"]
+__all__ = ["IMIX", "Plan", "Recipe", "batches", "parse_mix", "parse_sizes", "plan", "write"]
 
 Family = Literal[4, 6]
 START = 1_748_854_800_000_000_000  # 2025-06-02 09:00:00 UTC, in ns
@@ -156,6 +158,22 @@ def batches(plan: Plan, rows: int = 4096) -> Iterator[PacketBatch]:
         batch.decode()
         yield batch
         batch.clear()
+
+
+def write(plan: Plan, path: str | os.PathLike[str], progress: Callable[[int], None] | None = None) -> int:
+    """Write the plan's packets to a capture and return how many: pcapng where the name says so, else pcap.
+
+    progress: called with the number of packets that are written
+    Raises OSError when the file cannot be made.
+    """
+    name = os.fspath(path)
+    as_pcapng = name.removesuffix(".gz").endswith(".pcapng")
+    with CaptureWriter(name, ["clients"]) if as_pcapng else PcapWriter(name) as writer:
+        for batch in batches(plan):
+            writer.write(batch)
+            if progress is not None:
+                progress(writer.packets)
+        return writer.packets
 
 
 @dataclass(frozen=True, slots=True)

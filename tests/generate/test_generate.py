@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from pathlib import Path
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
@@ -9,6 +10,7 @@ from scapy.layers.inet6 import ICMPv6EchoReply, ICMPv6EchoRequest, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
+from dataplane.capture import open_capture
 from dataplane.cluster import (
     ClusterState,
     ContainerPort,
@@ -22,7 +24,7 @@ from dataplane.cluster import (
     ServiceState,
 )
 from dataplane.errors import ModelError
-from dataplane.generate import IMIX, Recipe, batches, parse_mix, parse_sizes, plan
+from dataplane.generate import IMIX, Recipe, batches, parse_mix, parse_sizes, plan, write
 
 PODS4 = {f"10.244.{node}.{number}" for node in (0, 1) for number in (2, 3, 4)}
 PODS6 = {str(IPv6Address(f"fd00:10:244:{node}::{number}")) for node in (0, 1) for number in (2, 3, 4)}
@@ -281,3 +283,16 @@ def test_what_the_cluster_lacks_is_said() -> None:
         plan(single, Recipe(external=1))
     with pytest.raises(ModelError, match="nobody to speak to"):
         plan(single, Recipe())
+
+
+@pytest.mark.parametrize("name", ["out.pcap", "out.pcap.gz", "out.pcapng"])
+def test_written_file_holds_the_packets(cluster: ClusterState, tmp_path: Path, name: str) -> None:
+    recipe = Recipe(packets=9000, flows=30, ipv6=0.5)
+    seen: list[int] = []
+    assert write(plan(cluster, recipe), tmp_path / name, seen.append) == 9000
+    assert seen == sorted(seen)
+    assert seen[-1] == 9000
+    with open_capture(tmp_path / name) as reader:
+        back = [(int(batch.time[i]), batch.frame(i)) for batch in reader for i in range(len(batch))]
+        assert reader.format == ("pcapng" if name.endswith("pcapng") else "pcap")
+    assert back == frames(cluster, recipe)

@@ -19,7 +19,9 @@ __all__ = ["EXPECTED", "FAILED", "UNEXPECTED", "main"]
 EXPECTED, UNEXPECTED, FAILED = 0, 1, 2
 
 # Verb -> what it does; the function of the same name is in the module of the same name.
-VERBS: dict[str, str] = {}
+VERBS: dict[str, str] = {
+    "generate": "Make a large capture for a cluster",
+}
 HELP = (
     "The packet path of a Kubernetes cluster: captures in, captures out, every verdict explained.\n\n"
     "Usage: dataplane VERB ...\n\n"
