@@ -5,6 +5,8 @@ DATAPLANE_BUILD chooses the profile:
   debug    bounds and wraparound checks, assertions, symbols
   trace    line tracing for coverage; the C files lie beside the .pyx, where the coverage plugin looks
   asan     address and undefined-behaviour sanitizers
+DATAPLANE_JOBS     compilers at a time (default: the processors that this process may use)
+DATAPLANE_ANNOTATE if set, Cython's annotated HTML is written beside the C files
 """
 
 import os
@@ -23,27 +25,30 @@ COMPILE = {
 if PROFILE not in COMPILE:
     raise SystemExit(f"DATAPLANE_BUILD={PROFILE}: not one of {', '.join(COMPILE)}")
 CHECKED = PROFILE in ("debug", "trace")
+PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+JOBS = int(os.environ.get("DATAPLANE_JOBS") or PROCESSORS)
 
 # -Wno-unused-function: a .pxd of inline functions is compiled into every module that takes one of them.
 ARGUMENTS = [*COMPILE[PROFILE], "-std=c11", "-Wno-unused-function"]
 LINK = ["-fsanitize=address,undefined"] if PROFILE == "asan" else []
 
+FAST = Path("src/dataplane/_fast")
+
 extensions = [
-    Extension(
-        f"dataplane._fast.{source.stem}",
-        [str(source)],
-        extra_compile_args=ARGUMENTS,
-        extra_link_args=LINK,
-    )
-    for source in sorted(Path("src/dataplane/_fast").glob("*.pyx"))
+    Extension(f"dataplane._fast.{source.stem}", [str(source)], extra_compile_args=ARGUMENTS, extra_link_args=LINK)
+    for source in sorted(FAST.glob("*.pyx"))
 ]
+# What every Cython module would otherwise carry for itself (memoryviews, enums): a fifth of the size, half the compile.
+SHARED = "dataplane._fast._cyutility"
+extensions.append(Extension(SHARED, [str(FAST / "_cyutility.c")], extra_compile_args=ARGUMENTS, extra_link_args=LINK))
 
 setup(
     ext_modules=cythonize(
         extensions,
         build_dir=None if PROFILE == "trace" else f"build/cython-{PROFILE}",
         include_path=["src"],
-        nthreads=int(os.environ.get("DATAPLANE_JOBS", os.cpu_count() or 1)),
+        shared_utility_qualified_name=SHARED,
+        nthreads=JOBS if JOBS > 1 else 0,
         annotate=bool(os.environ.get("DATAPLANE_ANNOTATE")),
         compiler_directives={
             "language_level": 3,
@@ -56,4 +61,5 @@ setup(
             "linetrace": PROFILE == "trace",
         },
     ),
+    options={"build_ext": {"parallel": JOBS}},
 )
