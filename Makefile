@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check --quiet
+PIP := $(PY) -m pip --disable-pip-version-check -qq
 APT := $(shell test "$$(id -u)" = 0 && command -v apt-get)
 # Tests beside each other, one per processor; a test file stays in one process.
 WORKERS ?= $(shell nproc 2>/dev/null || echo 1)
@@ -90,7 +90,7 @@ lint: $(VENV)/.test $(BUILT)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(VENV)/bin/cython-lint src
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint src
 	$(PY) -m pytest -q tests/project/test_imports.py
 
 annotate: $(VENV)/.run

@@ -26,6 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "emulation": {"cluster", "agents", "datapath", "capture", "host", "_fast", "errors"},
     "testing": {"cluster", "agents", "datapath", "capture", "host", "emulation", "errors"},
     "cli": {"cluster", "agents", "datapath", "capture", "host", "emulation", "generate", "errors", "__init__"},
+    "__main__": {"cli"},
     # The public names, and nothing else.
     "__init__": {"cluster", "agents", "datapath", "capture", "host", "emulation", "errors", "_fast"},
 }

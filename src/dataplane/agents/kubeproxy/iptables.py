@@ -21,8 +21,9 @@ which kube-proxy gives them, then the target.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from socket import AF_INET6, inet_ntop, inet_pton
 
 from dataplane.agents.firewall import Firewall
@@ -34,10 +35,13 @@ from dataplane.cluster.endpoints import (
     service_endpoints,
     service_ports,
 )
-from dataplane.cluster.objects import Address, ClusterState, EndpointSlice, Family, Network, NodeState
+from dataplane.cluster.objects import Address, ClusterState, EndpointSlice, Family, Network, NodeState, NotModelled
 
 from . import chains
 from .options import ProxyOptions
+
+NO_HEALTH_CHECK = "the port is open in the rules, but nothing answers the health check"
+NOT_CANONICAL = "iptables refuses the address, and kube-proxy 1.30 then programs nothing; taken without leading zeros"
 
 PORTALS = '-m comment --comment "kubernetes service portals"'
 EXTERNAL_PORTALS = '-m comment --comment "kubernetes externally-visible service portals"'
@@ -114,11 +118,11 @@ def source(network: Network | None) -> str:
 
 def printed(value: Address | Network) -> str:
     """An address with its full prefix length, or a network, as iptables-save prints it (inet_ntop)."""
-    if value.version == 4:
-        return str(value) if hasattr(value, "prefixlen") else f"{value}/32"
-    if hasattr(value, "prefixlen"):
+    if isinstance(value, IPv6Address):
+        return f"{inet_ntop(AF_INET6, value.packed)}/128"
+    if isinstance(value, IPv6Network):
         return f"{inet_ntop(AF_INET6, value.network_address.packed)}/{value.prefixlen}"
-    return f"{inet_ntop(AF_INET6, value.packed)}/128"
+    return f"{value}/32" if isinstance(value, IPv4Address) else str(value)
 
 
 def canonical(address: str, family: Family) -> str:
@@ -502,6 +506,40 @@ class Proxier:
                     shared[number] = fragment
             fragments.append(fragment)
         return fragments
+
+    def entrances(self) -> Iterator[tuple[NodeState, ServicePortInfo]]:
+        """For each service port with external addresses of its own the first node that lets outsiders in."""
+        for family in self.state.families:
+            for port in self._proxied(family):
+                if port.info.external_ips or port.info.load_balancer_ips:
+                    node = self._entrance(port)
+                    if node is not None:
+                        yield node, port.info
+
+    def _entrance(self, port: _Proxied) -> NodeState | None:
+        nodes = [node for node in self.state.nodes if node.address(port.info.family) is not None]
+        if port.info.external_local:
+            # Any other node drops them. Where no node has an endpoint it does not matter which one refuses.
+            names = {endpoint.endpoint.node for endpoint in port.endpoints}
+            for node in nodes:
+                if node.name in names and self._choice(port, node).has_external:
+                    return node
+        return nodes[0] if nodes else None
+
+    def not_modelled(self) -> list[NotModelled]:
+        """What Services and their endpoints ask for and does not happen, or not as kube-proxy 1.30 would do it."""
+        found: dict[tuple[str, str], NotModelled] = {}
+        for family in self.state.families:
+            for port in self._proxied(family):
+                service = f"Service {port.info.namespace}/{port.info.service}"
+                if port.info.health_check_node_port:
+                    entry = NotModelled(service, "spec.healthCheckNodePort", NO_HEALTH_CHECK)
+                    found[service, entry.field] = entry
+                for endpoint in port.endpoints:
+                    if family == 4 and canonical(endpoint.address, family) != endpoint.address:
+                        why = f"{NOT_CANONICAL}: {endpoint.address}"
+                        found[service, endpoint.address] = NotModelled(service, "endpoints", why)
+        return list(found.values())
 
     def _choice(self, port: _Proxied, node: NodeState) -> Choice:
         endpoints = port.endpoints

@@ -1,0 +1,1 @@
+"""What the parsers of pcap records and pcapng blocks share; see records.pxd."""

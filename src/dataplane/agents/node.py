@@ -1,0 +1,244 @@
+"""The hosts of a cluster: a node with all its agents, a pod, and what lies beyond.
+
+    agents = Agents(state)
+    agents.host("node-1").save("dump/")           # the same files that the real tools print on a real node
+    agents.pod("default", "web-1")                # a pod is a host, too
+    agents.outside(), agents.underlay(), agents.topology()
+
+The agents act in the order in which they start on a node: kubelet, kube-proxy, then flanneld and the CNI plugins.
+Configurations are made when they are asked for; a cluster of thousands of nodes never holds them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_interface
+
+from dataplane.agents import kubelet
+from dataplane.agents.cni import bridge
+from dataplane.agents.cni.flannel import NET_CONF, Flannel, flannel_options
+from dataplane.agents.firewall import Firewall
+from dataplane.agents.kernel import (
+    kernel_fdb,
+    kernel_routes,
+    listed_addresses,
+    listed_routes,
+    own_addresses,
+    policy_rules,
+    stable_mac,
+    with_broadcast,
+)
+from dataplane.agents.kubeproxy.iptables import Proxier
+from dataplane.agents.kubeproxy.options import proxy_options
+from dataplane.agents.kubeproxy.sysctls import proxy_sysctls
+from dataplane.agents.underlay import (
+    ANYWHERE,
+    ETH0,
+    OUTSIDE,
+    UNDERLAY,
+    Wire,
+    gateway,
+    outside_config,
+    topology,
+    underlay_config,
+)
+from dataplane.cluster.objects import ClusterState, Config, Family, NodeState, NotModelled, PodState
+from dataplane.errors import ModelError
+from dataplane.host.config import Address, HostConfig, Link, Route
+
+FIRST_INDEX = 3  # behind lo and eth0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the objects of a cluster do not say about its machines.
+
+    mode: kube-proxy's mode, "" for what its configuration says. mtu: of the nodes' eth0. cpus: per node, which
+    kube-proxy multiplies into nf_conntrack_max. version: the Kubernetes minor version.
+    """
+
+    mode: str = ""
+    cni: str = "flannel"
+    mtu: int = 1500
+    cpus: int = 4
+    version: tuple[int, int] = (1, 30)
+
+
+class Agents:
+    """The agents of a cluster, which configure its hosts one by one.
+
+    Raises ModelError for a proxy mode, a CNI plugin, a node or a pod that the model does not have; ManifestError for
+    an agent's configuration document that cannot be what it says.
+    """
+
+    def __init__(self, state: ClusterState, options: Options | None = None) -> None:
+        self.state = state
+        self.options = options or Options()
+        self.proxy = proxy_options(_config(state, "KubeProxyConfiguration"))
+        mode = self.options.mode or self.proxy.mode
+        if mode != "iptables":
+            raise ModelError(f"kube-proxy mode {mode!r} is not modelled; iptables is")
+        if self.options.cni != "flannel":
+            raise ModelError(f"CNI plugin {self.options.cni!r} is not modelled; flannel is")
+        for node in state.nodes:
+            if node.name in (UNDERLAY, OUTSIDE):
+                raise ModelError(f"a node named {node.name!r} cannot be told from the host of that name")
+        self.proxier = Proxier(state, self.proxy, self.options.version)
+        self.flannel = Flannel(state, flannel_options(_config(state, NET_CONF), state), ETH0, self.options.mtu)
+        self._gateways = {family: gateway(state, family) for family in state.families}
+
+    def node(self, name: str) -> NodeState:
+        node = self.state.node(name)
+        if node is None:
+            raise ModelError(f"no node {name!r}; there are {', '.join(n.name for n in self.state.nodes[:10])}")
+        return node
+
+    def host(self, name: str) -> HostConfig:
+        """The configuration of a node."""
+        node = self.node(name)
+        families = [family for family in self.state.families if node.address(family) is not None]
+        ipv6 = 6 in families
+        flannel_links = self.flannel.links(node, FIRST_INDEX)
+        attachments = self._attachments(node)
+        index = FIRST_INDEX + len(flannel_links)
+        eth0 = Link(ETH0, index=2, mac=stable_mac("node", node.name), mtu=self.options.mtu)
+        pods = bridge.node_links(node, index, attachments, self.flannel.pod_mtu, self.flannel.options.hairpin)
+        links = [Link.lo(), eth0, *flannel_links, *pods]
+        addresses = [
+            *own_addresses(links, ipv6),
+            *(self._eth0_address(node, family) for family in families),
+            *self.flannel.addresses(node, links),
+            *bridge.node_addresses(node, attachments),
+        ]
+        remote, neighbours, entries = self.flannel.remote(node)
+        routes = [*kernel_routes(links, addresses, forwarding=True), *self._default_routes(families), *remote]
+        firewalls = {family: self._firewall(node, family, addresses) for family in (4, 6)}
+        return HostConfig(
+            node.name,
+            tuple(links),
+            listed_addresses(links, addresses),
+            listed_routes(routes),
+            policy_rules(ipv6),
+            tuple(neighbours),
+            (*kernel_fdb(links, addresses, forwarding=True), *entries),
+            firewalls[4].ruleset(),
+            firewalls[6].ruleset(),
+            sysctl=self._sysctls(links, ipv6),
+            unmodelled=tuple(f"{entry.object}: {entry.field}: {entry.why}" for entry in self.not_modelled),
+        )
+
+    def pod(self, namespace: str, name: str) -> HostConfig:
+        """The configuration of a pod's network namespace."""
+        pod = self.state.pod(namespace, name)
+        if pod is None:
+            raise ModelError(f"no pod {namespace}/{name}")
+        attachment = next((a for a in self._attachments(self.node(pod.node or "")) if a.pod is pod), None)
+        if attachment is None:
+            why = "it is in its node's" if pod.host_network else "it does not run"
+            raise ModelError(f"pod {pod} has no network namespace of its own: {why}")
+        ipv6 = any(ip.version == 6 for ip in pod.ips)
+        links = [Link.lo(), bridge.pod_link(attachment)]
+        addresses = [*own_addresses(links, ipv6), *bridge.pod_addresses(attachment)]
+        routes = bridge.pod_routes(self.node(pod.node or ""), attachment, self.flannel.options.networks)
+        return HostConfig(
+            str(pod),
+            tuple(links),
+            listed_addresses(links, addresses),
+            listed_routes([*kernel_routes(links, addresses, forwarding=False), *routes]),
+            policy_rules(ipv6),
+            fdb=tuple(kernel_fdb(links, addresses, forwarding=False)),
+            sysctl=_pod_sysctls(ipv6),
+        )
+
+    def outside(self) -> HostConfig:
+        """The host that stands for everything outside."""
+        return outside_config(self.state, self.options.mtu, self.proxier.entrances())
+
+    def underlay(self) -> HostConfig:
+        """The switch between the nodes."""
+        return underlay_config(self.state, self.options.mtu)
+
+    def pods(self) -> list[PodState]:
+        """The pods that are hosts of their own, by node."""
+        return [pod for node in self.state.nodes for pod in bridge.attached(self.state.pods_on(node.name))]
+
+    def topology(self) -> list[Wire]:
+        """Which interface is wired to which."""
+        pods = [
+            (node.name, attachment.port, str(attachment.pod), bridge.POD_INTERFACE)
+            for node in self.state.nodes
+            for attachment in self._attachments(node)
+        ]
+        return topology(self.state, pods)
+
+    @property
+    def not_modelled(self) -> Sequence[NotModelled]:
+        """What the objects ask of the agents and does not happen."""
+        return self.proxier.not_modelled()
+
+    def _attachments(self, node: NodeState) -> list[bridge.Attachment]:
+        first = FIRST_INDEX + len(self.flannel.links(node, FIRST_INDEX)) + 1
+        return bridge.attach(node, bridge.attached(self.state.pods_on(node.name)), first, self.flannel.pod_mtu)
+
+    def _eth0_address(self, node: NodeState, family: Family) -> Address:
+        address, subnet = node.address(family), self.state.node_subnet(family)
+        assert address is not None
+        length = subnet.prefixlen if subnet is not None and address in subnet else address.max_prefixlen
+        return with_broadcast(ETH0, ip_interface(f"{address}/{length}"))
+
+    def _default_routes(self, families: Sequence[Family]) -> list[Route]:
+        return [
+            Route.of(ANYWHERE[family], ETH0, value.ip, onlink=False)
+            for family in families
+            if (value := self._gateways.get(family)) is not None
+        ]
+
+    def _firewall(self, node: NodeState, family: Family, addresses: Sequence[Address]) -> Firewall:
+        firewall = Firewall(family)
+        kubelet.sync(firewall)
+        self.proxier.sync(firewall, node, (entry.address.ip for entry in addresses))
+        self.flannel.sync(firewall, node)
+        return firewall
+
+    def _sysctls(self, links: Sequence[Link], ipv6: bool) -> dict[str, str]:
+        settings = {
+            "net.ipv4.ip_forward": "1",  # the bridge plugin and flanneld
+            "net.ipv4.conf.all.forwarding": "1",
+            "net.ipv4.conf.default.forwarding": "1",
+            "net.ipv4.conf.all.rp_filter": "0",
+            "net.ipv4.conf.default.rp_filter": "0",
+            "net.ipv6.conf.all.disable_ipv6": "0" if ipv6 else "1",
+            "net.ipv6.conf.default.disable_ipv6": "0" if ipv6 else "1",
+            "net.bridge.bridge-nf-call-iptables": "1",  # what kubeadm asks for before it installs a node
+            "net.bridge.bridge-nf-call-ip6tables": "1",
+        }
+        if ipv6:
+            settings |= {"net.ipv6.conf.all.forwarding": "1", "net.ipv6.conf.default.forwarding": "1"}
+            settings |= {f"net.ipv6.conf.{link.name.replace('.', '/')}.accept_ra": "0" for link in links if link.vxlan}
+        return settings | proxy_sysctls(self.proxy, self.options.cpus)
+
+
+def _pod_sysctls(ipv6: bool) -> dict[str, str]:
+    settings = {
+        "net.ipv4.ip_forward": "0",
+        "net.ipv4.conf.eth0.arp_notify": "1",  # the bridge plugin
+        "net.ipv6.conf.all.disable_ipv6": "0" if ipv6 else "1",
+        "net.ipv6.conf.default.disable_ipv6": "0" if ipv6 else "1",
+    }
+    if ipv6:
+        settings |= {"net.ipv6.conf.eth0.accept_dad": "0", "net.ipv6.conf.eth0.accept_ra": "0"}
+    return settings
+
+
+def _config(state: ClusterState, kind: str) -> Config | None:
+    return next((config for config in reversed(state.configs) if config.kind == kind), None)
+
+
+def host_config(state: ClusterState, node: str, options: Options | None = None) -> HostConfig:
+    """The configuration of one node. For many nodes of one cluster keep an `Agents`, which shares what is common."""
+    return Agents(state, options).host(node)
+
+
+def pod_config(state: ClusterState, namespace: str, name: str, options: Options | None = None) -> HostConfig:
+    return Agents(state, options).pod(namespace, name)

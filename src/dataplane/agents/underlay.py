@@ -1,0 +1,162 @@
+"""What lies between and beyond the nodes: a switch, and one host that stands for everything outside the cluster.
+
+    node-1 eth0 ---- port1 \\
+    node-2 eth0 ---- port2  > underlay (a bridge) ---- port0 ---- eth0 outside
+    ...                    /
+
+The outside host has the gateway's address. Whatever address belongs neither to a node nor to the cluster is local to
+it (`local 0.0.0.0/0 dev lo`, Linux's AnyIP), so it sends and receives as any external client or server, and in IPv4
+answers ARP for any of them on the nodes' subnet. In IPv6 Linux answers neighbour solicitations for assigned addresses
+only, so clients on the nodes' own IPv6 subnet are reached through the gateway alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_interface, ip_network
+
+from dataplane.agents.kernel import (
+    kernel_fdb,
+    kernel_routes,
+    listed_addresses,
+    listed_routes,
+    own_addresses,
+    policy_rules,
+    stable_mac,
+)
+from dataplane.cluster.endpoints import ServicePortInfo
+from dataplane.cluster.objects import ClusterState, Family, NodeState
+from dataplane.errors import ModelError
+from dataplane.host.config import Address, Bridge, BridgePort, HostConfig, IPAddress, IPInterface, Link, Route
+
+UNDERLAY, OUTSIDE = "underlay", "outside"
+ETH0 = "eth0"
+ANYWHERE: dict[Family, str] = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A cable between two interfaces; both hosts are named."""
+
+    host_a: str
+    interface_a: str
+    host_b: str
+    interface_b: str
+
+
+def gateway(state: ClusterState, family: Family) -> IPInterface | None:
+    """The outside host's address on the nodes' subnet: the first one that no node has."""
+    subnet = state.node_subnet(family)
+    if subnet is None:
+        return None
+    taken = {address for node in state.nodes for address in node.addresses}
+    first = int(subnet.network_address) + (subnet.prefixlen < subnet.max_prefixlen - 1)
+    for number in range(first, int(subnet.broadcast_address) + 1):
+        value = ip_interface((number, subnet.prefixlen))
+        if value.ip not in taken:
+            return value
+    raise ModelError(f"the nodes' subnet {subnet} has no address left for the gateway")
+
+
+def port_name(index: int) -> str:
+    """The switch's port of a node (by its index) or, for -1, of the outside host. Node names outgrow 15 characters."""
+    return f"port{index + 1}"
+
+
+def underlay_config(state: ClusterState, mtu: int) -> HostConfig:
+    """The switch: it has no addresses, no netfilter, and all its ports are in one broadcast domain."""
+    links = [
+        Link.lo(),
+        Link(UNDERLAY, "bridge", 2, stable_mac("bridge", UNDERLAY), mtu, bridge=Bridge(mcast_snooping=False)),
+    ]
+    for index in range(-1, len(state.nodes)):
+        name = port_name(index)
+        links.append(
+            Link(
+                name,
+                index=index + 4,
+                mac=stable_mac("port", UNDERLAY, str(index)),
+                mtu=mtu,
+                promisc=True,
+                allmulti=True,
+                master=UNDERLAY,
+                port=BridgePort(),
+            )
+        )
+    addresses = own_addresses(links, ipv6=False)
+    return HostConfig(
+        UNDERLAY,
+        tuple(links),
+        tuple(addresses),
+        listed_routes(kernel_routes(links, addresses, forwarding=False)),
+        policy_rules(ipv6=False),
+        fdb=tuple(kernel_fdb(links, addresses, forwarding=False)),
+        sysctl={
+            "net.bridge.bridge-nf-call-iptables": "0",
+            "net.bridge.bridge-nf-call-ip6tables": "0",
+            "net.bridge.bridge-nf-call-arptables": "0",
+            "net.ipv6.conf.all.disable_ipv6": "1",
+            "net.ipv6.conf.default.disable_ipv6": "1",
+        },
+    )
+
+
+def outside_config(
+    state: ClusterState, mtu: int, entrances: Iterable[tuple[NodeState, ServicePortInfo]] = ()
+) -> HostConfig:
+    """The outside host.
+
+    entrances: the node through which outsiders reach a service port by an address of its own (external IPs, load
+    balancer VIPs); the first one named for an address has it. It is the plainest of balancers: it keeps the client's
+    address and never changes its mind.
+    """
+    ipv6 = 6 in state.families
+    links = [Link.lo(), Link(ETH0, index=2, mac=stable_mac(OUTSIDE), mtu=mtu)]
+    values = [value for family in state.families if (value := gateway(state, family)) is not None]
+    # No connected route: only the nodes are on this wire, every other address of the subnet is the outside host's.
+    assigned = [Address(ETH0, value, flags=("noprefixroute",)) for value in values]
+    addresses = [*own_addresses(links, ipv6), *assigned]
+    routes = kernel_routes(links, addresses, forwarding=False)
+    for family in state.families:
+        routes.append(Route.of(ANYWHERE[family], "lo", type="local"))
+        nodes = [address for node in state.nodes for address in node.addresses if address.version == family]
+        routes += [Route.of(ip_network(address), ETH0) for address in nodes]
+    # A router that knows nothing of the cluster's own addresses; nor may they count as the outside's.
+    for network in (*state.cluster_cidrs, *state.service_cidrs):
+        routes.append(Route.of(network, type="blackhole"))
+    routes += _balanced(state, entrances)
+    return HostConfig(
+        OUTSIDE,
+        tuple(links),
+        listed_addresses(links, addresses),
+        listed_routes(routes),
+        policy_rules(ipv6),
+        fdb=tuple(kernel_fdb(links, addresses, forwarding=False)),
+        sysctl={
+            "net.ipv4.ip_forward": "0",
+            "net.ipv4.conf.all.rp_filter": "0",
+            "net.ipv4.conf.default.rp_filter": "0",
+            "net.ipv6.conf.all.disable_ipv6": "0" if ipv6 else "1",
+            "net.ipv6.conf.default.disable_ipv6": "0" if ipv6 else "1",
+        },
+    )
+
+
+def _balanced(state: ClusterState, entrances: Iterable[tuple[NodeState, ServicePortInfo]]) -> list[Route]:
+    own = {address for node in state.nodes for address in node.addresses}
+    routes: dict[IPAddress, Route] = {}
+    for node, port in entrances:
+        via = node.address(port.family)
+        if via is not None:
+            for address in (*port.external_ips, *port.load_balancer_ips):
+                if address not in own:
+                    routes.setdefault(address, Route.of(ip_network(address), ETH0, via))
+    return list(routes.values())
+
+
+def topology(state: ClusterState, pods: Iterable[tuple[str, str, str, str]]) -> list[Wire]:
+    """Every wire. pods: (node, its interface, pod's host name, the pod's interface)."""
+    wires = [Wire(UNDERLAY, port_name(-1), OUTSIDE, ETH0)]
+    wires += [Wire(UNDERLAY, port_name(node.index), node.name, ETH0) for node in state.nodes]
+    return wires + [Wire(*pod) for pod in pods]

@@ -1,0 +1,116 @@
+"""One scenario, kernel and emulator next to each other.
+
+    python tests/kernel/diff.py forwarding/ttl_falls_by_one     both sides; exit status 1 where they differ
+    python tests/kernel/diff.py --kernel nat/                   the kernel's side of every scenario that begins so
+    python tests/kernel/diff.py --repeat 5 nat/                 does the kernel do the same every time?
+    python tests/kernel/diff.py --list                          names and what they show
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
+warnings.filterwarnings("ignore", module="scapy")
+
+from judge import emulated, namespace, show
+from judge.choices import IP_ID, TUNNEL_PORT, from_frames
+from judge.compare import compare
+from judge.scenario import Kernel, Scenario, load
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenario", nargs="?", default="", help="a name, or how names begin")
+    parser.add_argument("--list", action="store_true", help="print names and what they show")
+    parser.add_argument("--kernel", action="store_true", help="the kernel's side alone")
+    parser.add_argument("--repeat", type=int, default=0, metavar="N", help="run N times on the kernel and compare the runs")
+    parser.add_argument("--brief", action="store_true", help="only the differences, or one line where there are none")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the dumps here")
+    arguments = parser.parse_args()
+    chosen = [asked for name, asked in load().items() if name.startswith(arguments.scenario)]
+    if arguments.scenario in load():
+        chosen = [load()[arguments.scenario]]
+    if arguments.list:
+        for asked in chosen:
+            print(f"{asked.name:<60} {asked.shows}")
+        return 0
+    if not chosen:
+        print(f"no scenario begins with {arguments.scenario!r}", file=sys.stderr)
+        return 2
+    if why := namespace.unavailable():
+        print(f"the kernel cannot be asked: {why}", file=sys.stderr)
+        return 2
+    alone = arguments.kernel or arguments.repeat
+    if not alone and (why := emulated.unavailable()):
+        print(why, file=sys.stderr)
+        return 2
+    kernel = Kernel()
+    wrong = 0
+    try:
+        with tempfile.TemporaryDirectory(prefix="jdg-") as temporary:
+            folder = arguments.keep or Path(temporary)
+            for asked in chosen:
+                here = folder / asked.name
+                try:
+                    if arguments.repeat:
+                        wrong += not _repeat(kernel, asked, here, arguments.repeat)
+                    elif arguments.kernel:
+                        print(show.kernel_only(asked, kernel.run(asked, here)), end="\n\n")
+                    else:
+                        wrong += not _both(kernel, asked, here, arguments.brief)
+                except Exception as error:
+                    if len(chosen) == 1:
+                        raise
+                    wrong += 1
+                    print(f"{asked.name}: {type(error).__name__}: {error}")
+    finally:
+        kernel.close()
+    if len(chosen) > 1:
+        print(f"{len(chosen)} scenarios, {wrong} not as expected")
+    return 1 if wrong else 0
+
+
+def _both(kernel: Kernel, asked: Scenario, folder: Path, brief: bool) -> bool:
+    ours = kernel.run(asked, folder)
+    theirs = emulated.run(ours)
+    found = compare(ours, theirs, asked.masks)
+    if not brief:
+        print(show.both(asked, ours, theirs), end="\n\n")
+    elif found:
+        print(f"{asked.name}: {len(found)} differences\n{show.differences(found)}")
+    else:
+        print(f"{asked.name}: the same")
+    return not found
+
+
+def _repeat(kernel: Kernel, asked: Scenario, folder: Path, times: int) -> bool:
+    """Run again and again; what is random by nature is masked."""
+    first = kernel.run(asked, folder)
+    began = time.monotonic()
+    for _ in range(times - 1):
+        again = kernel.run(asked, folder)
+        masks = asked.masks
+        chosen = from_frames(first)
+        if IP_ID in chosen:
+            masks += ("ip id",)
+        if TUNNEL_PORT in chosen:
+            masks += ("tunnel",)
+        if [step.kind for step in first.steps] != [step.kind for step in again.steps]:
+            print(f"{asked.name}: another course of events")
+            return False
+        found = compare(first, again, masks)
+        if found and not asked.random:
+            print(f"{asked.name}: differs from run to run\n{show.differences(found)}")
+            return False
+    each = (time.monotonic() - began) / max(1, times - 1)
+    print(f"{asked.name}: {times} times the same ({each * 1000:.0f} ms)" + (f", but for {asked.random}" if asked.random else ""))
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Two recordings held against each other: frames, rule counters, connections, interface counters, drops."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.vxlan import VXLAN
+from scapy.packet import Packet
+
+from judge.recording import Frame, Recording, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    step: int  # index; -1: at the end
+    what: str  # "frame at eth1", "rule", "connection", "interface", "drop"
+    kernel: str
+    emulator: str
+
+    def __str__(self) -> str:
+        where = "at the end" if self.step < 0 else f"step {self.step}"
+        return f"{where}: {self.what}\n  kernel:   {self.kernel}\n  emulator: {self.emulator}"
+
+
+# ---- frames ---------------------------------------------------------------------------------------------------------
+
+
+def _layers(packet: Packet) -> Iterable[Packet]:
+    while packet:
+        yield packet
+        packet = packet.payload
+
+
+def _clear(kind: type[Packet], *names: str) -> Callable[[Packet], None]:
+    def clear(packet: Packet) -> None:
+        for layer in _layers(packet):
+            if isinstance(layer, kind):
+                for name in names:
+                    setattr(layer, name, 0)
+
+    return clear
+
+
+def _clear_tunnel(packet: Packet) -> None:
+    """The outer header of a VXLAN packet, as far as chance goes: source port, IP id, and their checksums."""
+    for layer in _layers(packet):
+        if isinstance(layer, UDP) and isinstance(layer.payload, VXLAN):
+            layer.sport = 0
+            layer.chksum = 0 if layer.chksum == 0 else 1
+            if isinstance(layer.underlayer, IP):
+                layer.underlayer.id = 0
+                layer.underlayer.chksum = 0
+
+
+# What cannot be compared in a scenario, by the name that its decorator gives. README.md says why for each.
+MASKS: dict[str, Callable[[Packet], None]] = {
+    "ip id": _clear(IP, "id", "chksum"),
+    "tcp sequence": _clear(TCP, "seq", "ack", "chksum"),
+    "ports": _clear(UDP, "sport", "dport", "chksum"),
+    "tunnel": _clear_tunnel,
+    "ipv6 fragment id": _clear(IPv6, "fl"),
+}
+
+
+def masked(frame: Frame, masks: Iterable[str]) -> bytes:
+    names = list(masks)
+    if not names:
+        return frame.data
+    packet = frame.packet
+    for name in names:
+        MASKS[name](packet)
+    return bytes(packet)
+
+
+def describe(frame: Frame | None) -> str:
+    return "nothing" if frame is None else f"{frame.packet.summary()} [{len(frame.data)}] {frame.data.hex()}"
+
+
+def _frames(index: int, word: str, ours: list[Frame], theirs: list[Frame], masks: tuple[str, ...]) -> list[Difference]:
+    found = []
+    interfaces = dict.fromkeys(frame.interface for frame in [*ours, *theirs])
+    for interface in interfaces:
+        left = [frame for frame in ours if frame.interface == interface]
+        right = [frame for frame in theirs if frame.interface == interface]
+        for i in range(max(len(left), len(right))):
+            a = left[i] if i < len(left) else None
+            b = right[i] if i < len(right) else None
+            if a is None or b is None or masked(a, masks) != masked(b, masks):
+                found.append(Difference(index, f"{word} at {interface}", describe(a), describe(b)))
+    return found
+
+
+# ---- rules ----------------------------------------------------------------------------------------------------------
+
+
+def rule_lines(text: str) -> dict[str, list[str]]:
+    """Lines of iptables-save -c by table, without comments; tables and user chains may come in any order."""
+    tables: dict[str, list[str]] = {}
+    table = ""
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+            tables[table] = []
+        elif line.startswith((":", "[")):
+            tables[table].append(line)
+    return {
+        table: sorted(line for line in lines if line[0] == ":") + [line for line in lines if line[0] != ":"]
+        for table, lines in tables.items()
+    }
+
+
+def _rules(index: int, ours: dict[int, str], theirs: dict[int, str]) -> list[Difference]:
+    found = []
+    for family, text in ours.items():
+        left, right = rule_lines(text), rule_lines(theirs.get(family, ""))
+        for table in dict.fromkeys([*left, *right]):
+            a, b = left.get(table, []), right.get(table, [])
+            for i in range(max(len(a), len(b))):
+                x = a[i] if i < len(a) else "nothing"
+                y = b[i] if i < len(b) else "nothing"
+                if x != y:
+                    found.append(Difference(index, f"rule of {table} (IPv{family})", x, y))
+    return found
+
+
+# ---- connections ----------------------------------------------------------------------------------------------------
+
+_CONNECTION = re.compile(r"(?P<head>\S+\s+\d+\s+\S+\s+\d+) (?:(?P<timeout>\d+) )?(?P<rest>.*)")
+_SLACK = 1  # seconds: the kernel says N or N - 1, by the jiffy
+
+
+def connection_rows(text: str) -> dict[str, int]:
+    """Timeout by everything else that a row of conntrack -L says, but for the kernel's own reference count."""
+    rows = {}
+    for line in text.splitlines():
+        if match := _CONNECTION.fullmatch(line.strip()):
+            head = " ".join(match["head"].split())
+            rest = " ".join(word for word in match["rest"].split() if not word.startswith("use="))
+            rows[f"{head} {rest}"] = int(match["timeout"] or -1)
+    return rows
+
+
+def _connections(index: int, ours: str, theirs: str) -> list[Difference]:
+    found = []
+    left, right = connection_rows(ours), connection_rows(theirs)
+    only_left = sorted(row for row in left if row not in right)
+    only_right = sorted(row for row in right if row not in left)
+    for i in range(max(len(only_left), len(only_right))):
+        a = only_left[i] if i < len(only_left) else "nothing"
+        b = only_right[i] if i < len(only_right) else "nothing"
+        found.append(Difference(index, "connection", a, b))
+    for row in left:
+        if row in right and abs(left[row] - right[row]) > _SLACK:
+            found.append(Difference(index, f"timeout of {row}", f"{left[row]} s", f"{right[row]} s"))
+    return found
+
+
+# ---- drops ----------------------------------------------------------------------------------------------------------
+
+# The kernel's name for what we name more finely.
+COARSER = {
+    "NOT_SPECIFIED": "",
+}
+
+
+def drop_reasons(step: Step) -> Counter[str]:
+    return Counter(reason for reason, _ in step.drops)
+
+
+def _drops(index: int, ours: Step, theirs: Step) -> list[Difference]:
+    left, right = drop_reasons(ours), drop_reasons(theirs)
+    if left == right:
+        return []
+    return [Difference(index, "drops", _counted(left), _counted(right))]
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{reason} x{count}" for reason, count in sorted(reasons.items())) or "none"
+
+
+# ---- all ------------------------------------------------------------------------------------------------------------
+
+
+def compare(kernel: Recording, emulator: Recording, masks: tuple[str, ...] = ()) -> list[Difference]:
+    """Every difference, in the order of the steps."""
+    found: list[Difference] = []
+    for index, (ours, theirs) in enumerate(zip(kernel.steps, emulator.steps, strict=True)):
+        found += _frames(index, "late frame", ours.late, theirs.late, masks)
+        found += _frames(index, "frame", ours.out, theirs.out, masks)
+        found += _drops(index, ours, theirs)
+        found += _rules(index, ours.rules, theirs.rules)
+        if ours.connections is not None and theirs.connections is not None:
+            found += _connections(index, ours.connections, theirs.connections)
+    for name, counts in kernel.interfaces.items():
+        other = emulator.interfaces.get(name)
+        if other is None:
+            continue
+        for what, count in counts.items():
+            if what in other and other[what] != count:
+                found.append(Difference(-1, f"interface {name} {what}", str(count), str(other[what])))
+    return found

@@ -1,0 +1,55 @@
+"""The emulator's recording of the same events: given the dump of the node, and what the kernel chose at random."""
+
+from judge.choices import from_frames
+from judge.recording import Frame, Recording, Step
+
+
+def unavailable() -> str | None:
+    """Why the emulator cannot be asked, or None."""
+    try:
+        from dataplane import Host, HostConfig  # noqa: F401
+    except (ImportError, AttributeError) as error:
+        return f"the emulator is not built: {error}"
+    return None
+
+
+def run(kernel: Recording) -> Recording:
+    """Replay the events of a recording of the kernel."""
+    from dataplane import Host, HostConfig
+    from dataplane._fast.chance import Choice
+
+    config = HostConfig.load(kernel.folder)
+    choices = {Choice[kind]: values for kind, values in from_frames(kernel).items()}
+    host = Host(config, seed=0, choices=choices)
+    made = Recording(kernel.scenario, kernel.folder, ports=kernel.ports)
+    seen = set(kernel.ports)
+    before: dict[str, int] = {}
+    for theirs in kernel.steps:
+        step = Step(theirs.kind, theirs.time_ns, theirs.interface, theirs.data, theirs.ethernet)
+
+        def frames(out: list[tuple[str, bytes]]) -> list[Frame]:
+            return [Frame(name, bytes(data)) for name, data in out if name in seen]
+
+        passed = frames(host.advance(step.time_ns))
+        if step.kind == "wait":
+            step.out = passed
+        else:
+            step.late = passed
+            if step.kind == "receive":
+                step.out = frames(host.receive(step.data, interface=step.interface, time_ns=step.time_ns))
+            else:
+                step.out = frames(host.send(step.data, time_ns=step.time_ns))
+        drops = dict(host.drops())
+        step.drops = [
+            (reason, "") for reason, count in drops.items() for _ in range(count - before.get(reason, 0))
+        ]
+        before = drops
+        if theirs.rules:
+            host.advance(theirs.looked_ns)
+            step.rules = {4: host.iptables_save(counters=True)}
+            if 6 in theirs.rules:
+                step.rules[6] = host.ip6tables_save(counters=True)
+            step.connections = host.connections().text()
+        made.steps.append(step)
+    made.interfaces = {name: dict(counters) for name, counters in host.interfaces().items()}
+    return made

@@ -1,0 +1,85 @@
+"""Scenarios: small functions that set a node up and feed it, known by `subject/name`."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from judge.drops import DropTrace
+from judge.namespace import Fence, pin
+from judge.node import Node
+from judge.recording import Recording
+
+Body = Callable[[Node], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    name: str  # subject/name, or subject/name/ipv6
+    shows: str  # one line
+    family: int
+    body: Body
+    masks: tuple[str, ...]  # see compare.py and README.md
+    random: str  # what the kernel chooses at random here, if anything: two runs differ in it
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(
+    *, families: tuple[int, ...] = (4,), masks: tuple[str, ...] = (), random: str = ""
+) -> Callable[[Body], Body]:
+    """Enter a function into the list. Its first docstring line says what it shows; it is run once per family."""
+
+    def enter(body: Body) -> Body:
+        shows = (body.__doc__ or "").strip().splitlines()[0]
+        subject = body.__module__.rpartition(".")[2]
+        for family in families:
+            name = f"{subject}/{body.__name__}" + ("/ipv6" if family == 6 else "")
+            if name in SCENARIOS:
+                raise ValueError(f"two scenarios are called {name}")
+            SCENARIOS[name] = Scenario(name, shows, family, body, masks, random)
+        return body
+
+    return enter
+
+
+def load() -> dict[str, Scenario]:
+    """All scenarios of the folder `scenarios`, in the order of files and lines."""
+    package = importlib.import_module("scenarios")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"scenarios.{module.name}")
+    return SCENARIOS
+
+
+class Kernel:
+    """What one process needs to ask the kernel: a processor of its own, a fence, a trace of drops."""
+
+    def __init__(self, processor: int | None = None) -> None:
+        pin(processor)
+        self._fence = Fence()
+        self._trace = DropTrace()
+
+    def run(self, asked: Scenario, folder: Path) -> Recording:
+        node = Node(asked.name, folder, asked.family, self._fence, self._trace)
+        try:
+            asked.body(node)
+            node.start()
+            return node.finish()
+        finally:
+            node.close()
+
+    def close(self) -> None:
+        self._fence.close()
+        self._trace.close()
+
+
+@contextmanager
+def kernel(processor: int | None = None) -> Iterator[Kernel]:
+    made = Kernel(processor)
+    try:
+        yield made
+    finally:
+        made.close()
