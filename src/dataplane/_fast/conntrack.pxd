@@ -70,3 +70,6 @@ cdef struct Conn:
     TcpTrack tcp            # TCP; SCTP's state and tags will stand beside it
     uint32_t vtag[2]
     uint8_t sctp_state
+from dataplane._fast.conntrack_table cimport Conntrack
+cdef class ConnectionTable:
+    cdef Conntrack table

@@ -1,1 +1,2 @@
-"""Status as a Python enum; the engine is in the .pxd files."""
+cdef class ConnectionTable:
+    pass

@@ -67,3 +67,6 @@ cdef packed struct Chain:
     uint8_t policy          # ACCEPT or DROP of a base chain; RETURN of a user chain
     uint8_t reserved0
     uint16_t reserved1
+
+cdef struct RuleSet:
+    int stub

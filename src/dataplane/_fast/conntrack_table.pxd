@@ -1,0 +1,2 @@
+cdef struct Conntrack:
+    int stub

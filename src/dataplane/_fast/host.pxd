@@ -1,0 +1,14 @@
+"""A compiled host as a Python object: it owns the memory of one `Host` of the walk."""
+
+from dataplane._fast.network cimport Host
+
+
+cdef class CompiledHost:
+    cdef Host *host
+    cdef readonly str name
+    cdef readonly tuple interface_names
+    cdef readonly object rules4         # CompiledRules or None
+    cdef readonly object rules6
+    cdef readonly object connections    # ConnectionTable or None
+    cdef list recorded                  # arrays of recorded choices
+    cdef object attached                # the Walk that it belongs to

@@ -1,0 +1,417 @@
+"""Building one host of the walk from plain values, and reading its counters.
+
+dataplane.datapath.compile calls these methods once per host; no packet passes here.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+from dataplane._fast.chance cimport CHOICE_COUNT, chance_seed
+from dataplane._fast.conntrack cimport ConnectionTable
+from dataplane._fast.fdb cimport FdbEntry, Remote, fdb_add_remote, fdb_create, fdb_find, fdb_free
+from dataplane._fast.fib cimport (
+    FlowKey, LocalAddress, NextHop, PolicyRule, Route, fib_add_hop, fib_add_route, fib_free, fib_index,
+)
+from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
+from dataplane._fast.neighbour cimport Neighbour, neighbour_create, neighbours_free
+from dataplane._fast.netfilter cimport HookEntry, HookList
+from dataplane._fast.network cimport Host, Vxlan
+from dataplane._fast.reason cimport REASON_COUNT
+from dataplane._fast.rules cimport CompiledRules
+
+from dataplane._fast.neighbour import NeighbourState
+from dataplane._fast.reason import Reason
+
+
+cdef int words_of(object address, uint32_t *out) except -1:
+    """An address as four words in host order; an IPv4 one is in the first. Gives the family."""
+    cdef object value
+    memset(out, 0, 16)
+    if address is None:
+        return 0
+    value = int(address)
+    if address.version == 4:
+        out[0] = value
+        return 4
+    out[0] = (value >> 96) & 0xFFFFFFFF
+    out[1] = (value >> 64) & 0xFFFFFFFF
+    out[2] = (value >> 32) & 0xFFFFFFFF
+    out[3] = value & 0xFFFFFFFF
+    return 6
+
+
+cdef object address_of(const uint32_t *words, int family):
+    from ipaddress import IPv4Address, IPv6Address
+    if family == 4:
+        return IPv4Address(words[0])
+    return IPv6Address((<object>words[0] << 96) | (<object>words[1] << 64) | (<object>words[2] << 32) | words[3])
+
+
+cdef class CompiledHost:
+    """One network namespace, ready to be walked.
+
+    Interfaces are addressed by slot, their position in `interface_names`. Addresses are `ipaddress` objects; times ns.
+    Raises MemoryError when memory is out.
+    """
+
+    def __cinit__(self, str name, object interface_names, object seed=0):
+        cdef int32_t slot
+        self.name = name
+        self.interface_names = tuple(interface_names)
+        self.recorded = []
+        self.host = <Host *>calloc(1, sizeof(Host))
+        if self.host == NULL:
+            raise MemoryError
+        self.host.interface_count = len(self.interface_names)
+        self.host.interfaces = <Interface *>calloc(self.host.interface_count or 1, sizeof(Interface))
+        if self.host.interfaces == NULL:
+            raise MemoryError
+        self.host.loopback = -1
+        for slot in range(self.host.interface_count):
+            self.host.interfaces[slot].slot = slot
+            self.host.interfaces[slot].master = -1
+            self.host.interfaces[slot].peer_host = -1
+            self.host.interfaces[slot].peer_slot = -1
+            self.host.interfaces[slot].place = -1
+        self.host.fib.interfaces = self.host.interfaces
+        self.host.fib.interface_count = self.host.interface_count
+        self.host.fib.seed = (seed * 2654435761 + 1) & 0xFFFFFFFFFFFFFFFF
+        self.host.fdb.limit = 1 << 16
+        self.host.vxlan_fdb.limit = 1 << 16
+        self.host.neighbours.limit = 1024
+        chance_seed(&self.host.chance, seed & 0xFFFFFFFFFFFFFFFF)
+        self.host.ip_id = self.host.chance.state & 0xFFFF
+
+    def __dealloc__(self):
+        if self.host == NULL:
+            return
+        fib_free(&self.host.fib)
+        neighbours_free(&self.host.neighbours)
+        fdb_free(&self.host.fdb)
+        fdb_free(&self.host.vxlan_fdb)
+        free(self.host.interfaces)
+        free(self.host.vxlans)
+        free(self.host.buckets)
+        free(self.host)
+
+    def interface(
+        self, int slot, *, int index, int kind, bint up, uint64_t mac=0, uint32_t mtu=1500, bint noarp=False,
+        bint promisc=False, int master=-1, bint hairpin=False, bint learning=True, bint flood=True,
+        bint multicast_flood=True, bint broadcast_flood=True, bint isolated=False, bint forwarding_state=True,
+        int64_t ageing=300_000_000_000, bint call_iptables=False, bint call_ip6tables=False,
+        int group_forward_mask=0, bint forwarding=False, int rp_filter=0, bint accept_local=False,
+        bint route_localnet=False, int arp_ignore=0, int arp_announce=0, bint arp_filter=False, bint arp_accept=False,
+        bint proxy_arp=False, bint send_redirects=True, bint src_valid_mark=False, bint forwarding6=False,
+        bint disabled6=False, bint proxy_ndp=False, uint32_t hop_limit6=64, uint32_t mtu6=0,
+    ):
+        """Set one interface. Values of net.ipv4.conf are given as the kernel combines them with `all`."""
+        cdef Interface *i = &self.host.interfaces[slot]
+        i.index = index
+        i.kind = kind
+        i.up = up
+        i.mac = mac
+        i.mtu = mtu
+        i.noarp = noarp
+        i.promisc = promisc
+        i.master = master
+        i.hairpin = hairpin
+        i.learning = learning
+        i.flood = flood
+        i.multicast_flood = multicast_flood
+        i.broadcast_flood = broadcast_flood
+        i.isolated = isolated
+        i.forwarding_state = forwarding_state
+        i.ageing = ageing
+        i.call_iptables = call_iptables
+        i.call_ip6tables = call_ip6tables
+        i.group_forward_mask = group_forward_mask
+        i.forwarding = forwarding
+        i.rp_filter = rp_filter
+        i.accept_local = accept_local
+        i.route_localnet = route_localnet
+        i.arp_ignore = arp_ignore
+        i.arp_announce = arp_announce
+        i.arp_filter = arp_filter
+        i.arp_accept = arp_accept
+        i.proxy_arp = proxy_arp
+        i.send_redirects = send_redirects
+        i.src_valid_mark = src_valid_mark
+        i.forwarding6 = forwarding6
+        i.disabled6 = disabled6
+        i.proxy_ndp = proxy_ndp
+        i.hop_limit6 = hop_limit6
+        i.mtu6 = mtu6 or mtu
+        if kind == LINK_LOOPBACK and self.host.loopback < 0:
+            self.host.loopback = slot
+
+    def settings(
+        self, *, int default_ttl=64, bint icmp_use_inbound_address=False, bint icmp_echo_ignore_all=False,
+        bint icmp_echo_ignore_broadcasts=True, bint bridge_iptables=False, bint bridge_ip6tables=False,
+        bint bridge_arptables=False, bint fwmark_reflect=False, bint accept_all=False, uint32_t icmp_ratemask=6168,
+        int64_t icmp_ratelimit=1_000_000_000, uint32_t icmp_messages_per_second=10000,
+        uint32_t icmp_messages_burst=10000, int64_t icmp_ratelimit6=1_000_000_000, int port_low=32768,
+        int port_high=60999, int64_t reachable=30_000_000_000, int64_t delay_probe=5_000_000_000,
+        int64_t retransmit=1_000_000_000, int neighbour_limit=1024,
+    ):
+        """Set what is the host's as a whole. With `accept_all` every port has a listener that says nothing."""
+        cdef Host *h = self.host
+        h.default_ttl = default_ttl
+        h.icmp_use_inbound_address = icmp_use_inbound_address
+        h.icmp_echo_ignore_all = icmp_echo_ignore_all
+        h.icmp_echo_ignore_broadcasts = icmp_echo_ignore_broadcasts
+        h.bridge_iptables = bridge_iptables
+        h.bridge_ip6tables = bridge_ip6tables
+        h.bridge_arptables = bridge_arptables
+        h.fwmark_reflect = fwmark_reflect
+        h.accept_all = accept_all
+        h.icmp_ratemask = icmp_ratemask
+        h.icmp_ratelimit = icmp_ratelimit
+        h.icmp_messages_per_second = icmp_messages_per_second
+        h.icmp_messages_burst = icmp_messages_burst
+        h.icmp_ratelimit6 = icmp_ratelimit6
+        h.port_low = port_low
+        h.port_high = port_high
+        h.reachable = reachable
+        h.delay_probe = delay_probe
+        h.retransmit = retransmit
+        h.neighbours.limit = neighbour_limit
+
+    def addresses(self, rows):
+        """Set the addresses: (slot, address, prefix length, scope, secondary, deprecated), in the kernel's order."""
+        cdef list values = list(rows)
+        cdef LocalAddress *local
+        cdef int32_t i
+        free(self.host.fib.addresses)
+        self.host.fib.addresses = <LocalAddress *>calloc(len(values) or 1, sizeof(LocalAddress))
+        if self.host.fib.addresses == NULL:
+            raise MemoryError
+        self.host.fib.address_count = len(values)
+        for i, (slot, address, length, scope, secondary, deprecated) in enumerate(values):
+            local = &self.host.fib.addresses[i]
+            local.slot = slot
+            local.family = words_of(address, local.address)
+            local.prefix_length = length
+            local.scope = scope
+            local.secondary = secondary
+            local.deprecated = deprecated
+            if local.family == 4:
+                self.host.interfaces[local.slot].has_ip4 = 1
+
+    def route(self, network, *, uint32_t table, int kind, uint32_t metric=0, uint32_t mtu=0, int scope=0, int tos=0,
+              source=None, hops=()):
+        """Add a route; `hops` are (slot or -1, gateway or None, weight, onlink). Same prefix: in order of trial."""
+        cdef Route row
+        cdef NextHop hop
+        memset(&row, 0, sizeof(row))
+        row.family = words_of(network.network_address, row.prefix)
+        row.length = network.prefixlen
+        row.table = table
+        row.type = kind
+        row.metric = metric
+        row.mtu = mtu
+        row.scope = scope
+        row.tos = tos
+        if source is not None:
+            row.has_prefsrc = 1
+            words_of(source, row.prefsrc)
+        row.first_hop = self.host.fib.hop_count
+        for slot, gateway, weight, onlink in hops:
+            memset(&hop, 0, sizeof(hop))
+            hop.slot = slot
+            hop.gateway_family = words_of(gateway, hop.gateway)
+            hop.weight = weight
+            hop.onlink = onlink
+            if fib_add_hop(&self.host.fib, &hop) < 0:
+                raise MemoryError
+            row.hop_count += 1
+        if fib_add_route(&self.host.fib, &row) < 0:
+            raise MemoryError
+
+    def policy_rules(self, rows, bint custom):
+        """Set the policy rules, by priority: dicts of the fields of PolicyRule (net, not words)."""
+        cdef list values = list(rows)
+        cdef PolicyRule *rule
+        cdef int32_t i
+        free(self.host.fib.rules)
+        self.host.fib.rules = <PolicyRule *>calloc(len(values) or 1, sizeof(PolicyRule))
+        if self.host.fib.rules == NULL:
+            raise MemoryError
+        self.host.fib.rule_count = len(values)
+        self.host.fib.custom_rules = custom
+        for i, value in enumerate(values):
+            rule = &self.host.fib.rules[i]
+            rule.family = value["family"]
+            if value["source"] is not None:
+                words_of(value["source"].network_address, rule.source)
+                rule.source_length = value["source"].prefixlen
+            if value["destination"] is not None:
+                words_of(value["destination"].network_address, rule.destination)
+                rule.destination_length = value["destination"].prefixlen
+            rule.mark = value["mark"]
+            rule.mask = value["mask"]
+            rule.table = value["table"]
+            rule.iif = value["iif"]
+            rule.oif = value["oif"]
+            rule.action = value["action"]
+            rule.invert = value["invert"]
+            rule.tos = value["tos"]
+            rule.local_in = value["local_in"]
+
+    def routes_done(self):
+        """Index the routes; call once after the last one."""
+        if fib_index(&self.host.fib) < 0:
+            raise MemoryError
+
+    def neighbour(self, int slot, address, *, mac=None, int state, bint proxy=False, bint router=False):
+        """Add a neighbour entry; `state` is a NeighbourState."""
+        cdef uint32_t words[4]
+        cdef int family = words_of(address, words)
+        cdef Neighbour *n = neighbour_create(&self.host.neighbours, family, words, slot)
+        if n == NULL:
+            raise MemoryError
+        n.mac = 0 if mac is None else mac
+        n.state = state
+        n.proxy = proxy
+        n.router = router
+
+    def bridge_entry(self, int bridge, int port, uint64_t mac, *, bint local=False, bint fixed=True, int vlan=0):
+        cdef FdbEntry *e = fdb_find(&self.host.fdb, bridge, mac, vlan)
+        if e == NULL:
+            e = fdb_create(&self.host.fdb, bridge, mac, vlan)
+        if e == NULL:
+            raise MemoryError
+        e.port = port
+        e.local = local
+        e.fixed = fixed
+
+    def vxlan(
+        self, int slot, *, uint32_t vni, int port, int lower=-1, local=None, int family=4, bint learning=True, int ttl=0,
+        bint ttl_inherit=False, int tos=0, bint tos_inherit=False, int df=0, bint checksum=True, bint checksum6=True,
+        int port_low=0, int port_high=0, int64_t ageing=300_000_000_000, bint proxy=False,
+    ):
+        """Add a VXLAN device for the interface at `slot`."""
+        cdef Vxlan *grown = <Vxlan *>calloc(self.host.vxlan_count + 1, sizeof(Vxlan))
+        cdef Vxlan *v
+        if grown == NULL:
+            raise MemoryError
+        memcpy(grown, self.host.vxlans, self.host.vxlan_count * sizeof(Vxlan))
+        free(self.host.vxlans)
+        self.host.vxlans = grown
+        v = &grown[self.host.vxlan_count]
+        self.host.vxlan_count += 1
+        v.slot = slot
+        v.lower = lower
+        v.vni = vni
+        v.port = port
+        v.port_low = port_low
+        v.port_high = port_high
+        v.learning = learning
+        v.ttl = ttl
+        v.ttl_inherit = ttl_inherit
+        v.tos = tos
+        v.tos_inherit = tos_inherit
+        v.df = df
+        v.checksum = checksum
+        v.checksum6 = checksum6
+        v.ageing = ageing
+        v.proxy = proxy
+        v.family = family
+        if local is not None:
+            v.family = words_of(local, v.local)
+            v.has_local = 1
+
+    def vxlan_entry(self, int slot, uint64_t mac, remote, *, int port=0, uint32_t vni=0, int lower=-1, bint fixed=True):
+        """Add a remote behind `mac` (0: frames to unknown addresses)."""
+        cdef FdbEntry *e = fdb_find(&self.host.vxlan_fdb, slot, mac, 0)
+        cdef Remote *r
+        if e == NULL:
+            e = fdb_create(&self.host.vxlan_fdb, slot, mac, 0)
+        if e == NULL:
+            raise MemoryError
+        e.fixed = fixed
+        r = fdb_add_remote(e)
+        if r == NULL:
+            raise MemoryError
+        r.family = words_of(remote, r.address)
+        if r.family == 4 and r.address[0] == 0:
+            r.family = 0
+        r.port = port
+        r.vni = vni
+        r.slot = lower
+
+    def hook(self, int family, int hook, int kind, int table, int priority):
+        """Register an entry; entries must come in the order of their priorities."""
+        cdef HookList *entries = &self.host.netfilter.hooks[0 if family == 4 else 1][hook]
+        cdef HookEntry *entry
+        if entries.count == 12:
+            raise ValueError("a hook takes 12 entries")
+        entry = &entries.entries[entries.count]
+        entries.count += 1
+        entry.kind = kind
+        entry.table = table
+        entry.priority = priority
+
+    def rules(self, int family, CompiledRules rules):
+        self.host.netfilter.rules[0 if family == 4 else 1] = &rules.rules
+        if family == 4:
+            self.rules4 = rules
+        else:
+            self.rules6 = rules
+
+    def tracking(self, ConnectionTable connections):
+        self.host.netfilter.conntrack = &connections.table
+        self.connections = connections
+
+    def choices(self, int kind, values):
+        """Put recorded choices of one kind in place of the generator until they are used up."""
+        cdef uint32_t[::1] view
+        array = np.ascontiguousarray(np.asarray(list(values), dtype=np.uint32))
+        if not 0 <= kind < CHOICE_COUNT:
+            raise ValueError(f"no choice of kind {kind}")
+        self.recorded.append(array)
+        self.host.chance.recorded[kind].next = 0
+        self.host.chance.recorded[kind].count = len(array)
+        if len(array):
+            view = array
+            self.host.chance.recorded[kind].values = &view[0]
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    def drops(self):
+        """Packets dropped, by Reason; only reasons that occurred."""
+        cdef int i
+        return {Reason(i): self.host.drops[i] for i in range(REASON_COUNT) if self.host.drops[i]}
+
+    def interface_counters(self, int slot):
+        """(rx packets, rx bytes, rx dropped, tx packets, tx bytes, tx dropped)."""
+        cdef Interface *i = &self.host.interfaces[slot]
+        return (i.rx_packets, i.rx_bytes, i.rx_dropped, i.tx_packets, i.tx_bytes, i.tx_dropped)
+
+    def neighbour_rows(self):
+        """(slot, address, MAC, NeighbourState, proxy) of every entry, ordered."""
+        cdef uint32_t i
+        cdef Neighbour *n
+        rows = []
+        if self.host.neighbours.buckets != NULL:
+            for i in range(self.host.neighbours.mask + 1):
+                n = self.host.neighbours.buckets[i]
+                while n != NULL:
+                    rows.append((n.slot, address_of(n.address, n.family), n.mac, NeighbourState(n.state), bool(n.proxy)))
+                    n = n.next
+        return sorted(rows, key=lambda row: (row[0], row[1].version, row[1]))
+
+    def bridge_rows(self):
+        """(bridge slot, port slot, MAC, local, fixed, updated ns) of every entry, ordered."""
+        cdef uint32_t i
+        cdef FdbEntry *e
+        rows = []
+        if self.host.fdb.buckets != NULL:
+            for i in range(self.host.fdb.mask + 1):
+                e = self.host.fdb.buckets[i]
+                while e != NULL:
+                    rows.append((e.device, e.port, e.mac, bool(e.local), bool(e.fixed), e.updated))
+                    e = e.next
+        return sorted(rows)

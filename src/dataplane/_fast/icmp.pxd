@@ -1,0 +1,394 @@
+"""ICMP and ICMPv6 messages, TCP resets and echo replies that a host sends of itself.
+
+Sources: RFC 792, 1812, 4443; net/ipv4/icmp.c, net/ipv6/icmp.c, net/ipv4/netfilter/nf_reject_ipv4.c,
+net/ipv6/netfilter/nf_reject_ipv6.c.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc
+from libc.string cimport memcpy, memset
+
+from dataplane._fast.fib cimport (
+    FlowKey, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_on, fib_address_type, fib_select_source,
+    same_address,
+)
+from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
+from dataplane._fast.network cimport Bucket, Host, Network, STAGE_LOCAL_OUT, next_ip_id, packet_give, packet_make, spawn
+from dataplane._fast.packet cimport (
+    FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet,
+    ip6_transport, packet_read4, packet_read6,
+)
+from dataplane._fast.route cimport flow_key, output_source, packet_mtu, route_output, route_output_on
+from dataplane._fast.track cimport ct_attach
+from dataplane._fast.wire cimport (
+    IP_DF, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, checksum_fold, checksum_sum,
+    ip4_checksum_set, load16, load32, pseudo4, pseudo6, store16, store32, store_address6, store_checksum,
+)
+
+cdef enum:
+    ICMP_DEST_UNREACH = 3
+    ICMP_REDIRECT = 5
+    ICMP_TIME_EXCEEDED = 11
+    ICMP_PARAMETER_PROBLEM = 12
+    ICMP_NET_UNREACH = 0
+    ICMP_HOST_UNREACH = 1
+    ICMP_PROT_UNREACH = 2
+    ICMP_PORT_UNREACH = 3
+    ICMP_FRAG_NEEDED = 4
+    ICMP6_DEST_UNREACH = 1
+    ICMP6_PACKET_TOO_BIG = 2
+    ICMP6_TIME_EXCEEDED = 3
+    ICMP6_PARAMETER_PROBLEM = 4
+    ICMP6_NO_ROUTE = 0
+    ICMP6_ADMIN_PROHIBITED = 1
+    ICMP6_ADDRESS_UNREACH = 3
+    ICMP6_PORT_UNREACH = 4
+
+
+# ---- headers -------------------------------------------------------------------------------------------------------
+
+cdef inline void write_ip4(Packet *p, uint8_t tos, uint16_t identification, uint16_t fragment, uint8_t ttl, uint8_t proto, uint32_t src, uint32_t dst) noexcept nogil:
+    """A 20-byte header over [net, tail)."""
+    cdef uint8_t *net = p.net
+    net[0] = 0x45
+    net[1] = tos
+    store16(net + 2, <uint16_t>(p.tail - net))
+    store16(net + 4, identification)
+    store16(net + 6, fragment)
+    net[8] = ttl
+    net[9] = proto
+    store32(net + 12, src)
+    store32(net + 16, dst)
+    ip4_checksum_set(net)
+
+
+cdef inline void write_ip6(Packet *p, uint8_t traffic_class, uint8_t proto, uint8_t hop_limit, const uint32_t *src, const uint32_t *dst) noexcept nogil:
+    cdef uint8_t *net = p.net
+    store32(net, 0x60000000U | <uint32_t>traffic_class << 20)
+    store16(net + 4, <uint16_t>(p.tail - net - 40))
+    net[6] = proto
+    net[7] = hop_limit
+    store_address6(net + 8, src)
+    store_address6(net + 24, dst)
+
+
+cdef inline void icmp6_checksum_set(Packet *p, uint8_t *icmp) noexcept nogil:
+    cdef uint32_t length = <uint32_t>(p.tail - icmp)
+    store16(icmp + 2, 0)
+    store_checksum(icmp + 2, checksum_fold(checksum_sum(icmp, length, pseudo6(p.net, IPPROTO_ICMPV6, length))))
+
+
+# ---- rate limits ---------------------------------------------------------------------------------------------------
+
+cdef inline bint global_allow(Host *host, int64_t now) noexcept nogil:
+    """icmp_global_allow: a bucket that all ICMP errors of the host share. Its random step is left out."""
+    cdef int64_t gained
+    if host.icmp_messages_per_second == 0:
+        return False
+    if host.icmp_global_last == 0:
+        host.icmp_global_tokens = host.icmp_messages_burst
+        host.icmp_global_last = now
+    gained = (now - host.icmp_global_last) * host.icmp_messages_per_second // 1000000000
+    if gained > 0:
+        host.icmp_global_last = now
+        host.icmp_global_tokens += gained
+        if host.icmp_global_tokens > host.icmp_messages_burst:
+            host.icmp_global_tokens = host.icmp_messages_burst
+    if host.icmp_global_tokens <= 0:
+        return False
+    host.icmp_global_tokens -= 1
+    return True
+
+
+cdef inline bint peer_allow(Host *host, const uint32_t *address, int64_t limit, int64_t now) noexcept nogil:
+    """inet_peer_xrlim_allow: one message a `limit`, six in a burst, per address."""
+    cdef Bucket *b
+    cdef uint64_t h
+    if limit == 0:
+        return True
+    if host.buckets == NULL:
+        host.buckets = <Bucket *>calloc(256, sizeof(Bucket))
+        if host.buckets == NULL:
+            return True
+    h = (address[0] ^ (<uint64_t>address[1] << 32)) * 0x9E3779B97F4A7C15ULL
+    h = (h ^ address[2] ^ (<uint64_t>address[3] << 32)) * 0xC2B2AE3D27D4EB4FULL
+    b = &host.buckets[h >> 56]
+    if not b.used or not same_address(b.address, address):
+        # A new peer starts with a full bucket.
+        b.used = 1
+        memcpy(b.address, address, 16)
+        b.tokens = 6 * limit
+        b.last = now
+    b.tokens += now - b.last
+    b.last = now
+    if b.tokens > 6 * limit:
+        b.tokens = 6 * limit
+    if b.tokens < limit:
+        return False
+    b.tokens -= limit
+    return True
+
+
+# ---- errors --------------------------------------------------------------------------------------------------------
+
+cdef inline bint icmp_error_type(uint8_t icmp_type) noexcept nogil:
+    return (icmp_type == 3 or icmp_type == 4 or icmp_type == 5 or icmp_type == 11 or icmp_type == 12)
+
+
+cdef inline void icmp4_error(Network *net, Host *host, Packet *p, uint8_t icmp_type, uint8_t code, uint32_t info) noexcept nogil:
+    """icmp_send: tell the sender of `p`. `info` is the second word of the message, host order."""
+    cdef uint32_t src, room, quoted
+    cdef uint32_t source[4]
+    cdef uint8_t *icmp
+    cdef uint8_t tos
+    cdef Packet *answer
+    cdef FlowKey key
+    if p.type != PACKET_HOST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
+        return
+    if p.field[<int>FIELD_FRAGMENT]:
+        return
+    if p.net[9] == IPPROTO_ICMP:
+        icmp = p.net + (p.net[0] & 15) * 4
+        if icmp >= p.tail or icmp_error_type(icmp[0]) or icmp[0] > 18:
+            return
+    src = load32(p.net + 12)
+    if src == 0 or src >> 28 == 14 or src == 0xFFFFFFFFU:
+        return
+    tos = (p.net[1] & 0x1E) | 0xC0 if icmp_error_type(icmp_type) else p.net[1]
+    memset(source, 0, sizeof(source))
+    if p.route_type == ROUTE_LOCAL and p.iif >= 0:
+        source[0] = load32(p.net + 16)
+    elif host.icmp_use_inbound_address and p.iif >= 0:
+        fib_select_source(&host.fib, 4, p.iif, NULL, source)
+    answer = packet_make(net, host, p.time, 576)
+    if answer == NULL:
+        return
+    # First as an empty header: the route decides on source and room.
+    if source[0] == 0:
+        memset(&key, 0, sizeof(key))
+        key.dst[0] = src
+        key.family = 4
+        key.iif = key.oif = -1
+        key.tos = tos & 0x1C
+        key.mark = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
+        if not output_source(host, &key, source):
+            packet_give(net, answer)
+            return
+    write_ip4(answer, tos, 0, 0, host.default_ttl, IPPROTO_ICMP, source[0], src)
+    packet_read4(answer)
+    answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
+    if not route_output(host, answer):
+        packet_give(net, answer)
+        return
+    if (host.icmp_ratemask >> icmp_type) & 1 and not (icmp_type == ICMP_DEST_UNREACH and code == ICMP_FRAG_NEEDED):
+        if host.interfaces[answer.oif].kind != LINK_LOOPBACK:
+            if not global_allow(host, p.time) or not peer_allow(host, &answer.field[<int>FIELD_DST], host.icmp_ratelimit, p.time):
+                packet_give(net, answer)
+                return
+    room = packet_mtu(host, answer)
+    if room > 576:
+        room = 576
+    quoted = <uint32_t>(p.tail - p.net)
+    if quoted > room - 28:
+        quoted = room - 28
+    answer.tail = answer.net + 28 + quoted
+    icmp = answer.net + 20
+    icmp[0] = icmp_type
+    icmp[1] = code
+    store32(icmp + 4, info)
+    memcpy(icmp + 8, p.net, quoted)
+    store16(icmp + 2, 0)
+    store_checksum(icmp + 2, checksum_fold(checksum_sum(icmp, 8 + quoted, 0)))
+    write_ip4(answer, tos, next_ip_id(host), 0, host.default_ttl, IPPROTO_ICMP, source[0], src)
+    packet_read4(answer)
+    ct_attach(answer, p)
+    spawn(net, answer, STAGE_LOCAL_OUT)
+
+
+cdef inline bint icmp6_is_error(const Packet *p) noexcept nogil:
+    """Whether `p` is an ICMPv6 error or a redirect, which must never be answered with another (RFC 4443, 2.4(e))."""
+    cdef uint8_t proto = 0
+    cdef uint16_t fragment = 0
+    cdef const uint8_t *icmp = ip6_transport(p.net, p.tail, &proto, &fragment)
+    if proto != IPPROTO_ICMPV6:
+        return False
+    return icmp == NULL or icmp >= p.tail or icmp[0] < 128 or icmp[0] == 137
+
+
+cdef inline void icmp6_error(Network *net, Host *host, Packet *p, uint8_t icmp_type, uint8_t code, uint32_t info) noexcept nogil:
+    """icmp6_send."""
+    cdef uint32_t source[4]
+    cdef uint32_t target[4]
+    cdef uint32_t length
+    cdef uint8_t *icmp
+    cdef Packet *answer
+    cdef FlowKey key
+    cdef uint32_t *dst = &p.field[<int>FIELD_DST]
+    cdef uint32_t *src = &p.field[<int>FIELD_SRC]
+    cdef int32_t oif = -1
+    cdef bint multicast = dst[0] >> 24 == 0xFF
+    if multicast or p.type != PACKET_HOST:
+        if not (icmp_type == ICMP6_PACKET_TOO_BIG or (icmp_type == ICMP6_PARAMETER_PROBLEM and code == 2)):
+            return
+    if src[0] >> 24 == 0xFF or (src[0] | src[1] | src[2] | src[3]) == 0:
+        return
+    if icmp6_is_error(p):
+        return
+    memcpy(target, src, 16)
+    if src[0] >> 22 == 0xFE80U >> 6:
+        oif = p.iif
+    memset(&key, 0, sizeof(key))
+    memcpy(key.dst, target, 16)
+    key.family = 6
+    key.iif = -1
+    key.oif = oif
+    if not multicast and address_on(&host.fib, 6, dst, -1):
+        memcpy(source, dst, 16)
+    elif oif >= 0:
+        if not fib_select_source(&host.fib, 6, oif, target, source):
+            return
+    elif not output_source(host, &key, source):
+        return
+    length = <uint32_t>(p.tail - p.net)
+    if length > 1280 - 48:
+        length = 1280 - 48
+    answer = packet_make(net, host, p.time, 48 + length)
+    if answer == NULL:
+        return
+    icmp = answer.net + 40
+    icmp[0] = icmp_type
+    icmp[1] = code
+    store32(icmp + 4, info)
+    memcpy(icmp + 8, p.net, length)
+    write_ip6(answer, 0, IPPROTO_ICMPV6, 64, source, target)
+    packet_read6(answer)
+    answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
+    if not route_output_on(host, answer, oif):
+        packet_give(net, answer)
+        return
+    if icmp_type != ICMP6_PACKET_TOO_BIG and host.interfaces[answer.oif].kind != LINK_LOOPBACK:
+        if not global_allow(host, p.time) or not peer_allow(host, target, host.icmp_ratelimit6, p.time):
+            packet_give(net, answer)
+            return
+    answer.net[7] = <uint8_t>host.interfaces[answer.oif].hop_limit6
+    icmp6_checksum_set(answer, icmp)
+    packet_read6(answer)
+    ct_attach(answer, p)
+    spawn(net, answer, STAGE_LOCAL_OUT)
+
+
+cdef inline void icmp_unreachable(Network *net, Host *host, Packet *p, uint8_t code4, uint8_t code6) noexcept nogil:
+    if p.family == 4:
+        icmp4_error(net, host, p, ICMP_DEST_UNREACH, code4, 0)
+    else:
+        icmp6_error(net, host, p, ICMP6_DEST_UNREACH, code6, 0)
+
+
+# ---- TCP reset -----------------------------------------------------------------------------------------------------
+
+cdef inline bint transport_checksum_good(const Packet *p) noexcept nogil:
+    """Whether the TCP, UDP or ICMPv6 checksum holds; a capture's missing bytes cannot be judged and pass."""
+    cdef uint32_t length = <uint32_t>(p.tail - p.transport)
+    cdef uint8_t proto = <uint8_t>p.field[<int>FIELD_PROTO]
+    cdef uint64_t total
+    if p.missing:
+        return True
+    total = pseudo4(p.net, proto, length) if p.family == 4 else pseudo6(p.net, proto, length)
+    return checksum_fold(checksum_sum(p.transport, length, total)) == 0
+
+
+cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noexcept nogil:
+    """Answer a TCP segment with a reset (RFC 793, 3.4), as a closed port or REJECT --reject-with tcp-reset does."""
+    cdef Packet *answer
+    cdef uint8_t *tcp
+    cdef const uint8_t *old = p.transport
+    cdef uint32_t header, length
+    if p.field[<int>FIELD_PROTO] != IPPROTO_TCP or old == NULL or p.tail - old < 20:
+        return
+    if old[13] & TCP_RST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
+        return
+    if not transport_checksum_good(p):
+        return
+    header = 20 if p.family == 4 else 40
+    answer = packet_make(net, host, p.time, header + 20)
+    if answer == NULL:
+        return
+    tcp = answer.net + header
+    store16(tcp, load16(old + 2))
+    store16(tcp + 2, load16(old))
+    tcp[12] = 0x50
+    if old[13] & TCP_ACK:
+        store32(tcp + 4, load32(old + 8))
+        tcp[13] = TCP_RST
+    else:
+        length = <uint32_t>(p.tail - old) - (old[12] >> 4) * 4
+        length += (1 if old[13] & TCP_SYN else 0) + (1 if old[13] & TCP_FIN else 0)
+        store32(tcp + 8, load32(old + 4) + length)
+        tcp[13] = TCP_RST | TCP_ACK
+    if p.family == 4:
+        write_ip4(answer, 0, 0, IP_DF, host.default_ttl, IPPROTO_TCP, load32(p.net + 16), load32(p.net + 12))
+        store_checksum(tcp + 16, checksum_fold(checksum_sum(tcp, 20, pseudo4(answer.net, IPPROTO_TCP, 20))))
+        packet_read4(answer)
+    else:
+        write_ip6(answer, 0, IPPROTO_TCP, 64, &p.field[<int>FIELD_DST], &p.field[<int>FIELD_SRC])
+        store_checksum(tcp + 16, checksum_fold(checksum_sum(tcp, 20, pseudo6(answer.net, IPPROTO_TCP, 20))))
+        packet_read6(answer)
+    answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
+    if not route_output(host, answer):
+        packet_give(net, answer)
+        return
+    if p.family == 6:
+        answer.net[7] = <uint8_t>host.interfaces[answer.oif].hop_limit6
+        packet_read6(answer)
+    if attach:
+        ct_attach(answer, p)
+    spawn(net, answer, STAGE_LOCAL_OUT)
+
+
+# ---- echo ----------------------------------------------------------------------------------------------------------
+
+cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
+    """Answer an echo request that reached the host: same id, sequence and data, the address asked is the source."""
+    cdef uint32_t length = <uint32_t>(p.tail - p.transport)
+    cdef uint32_t header = 20 if p.family == 4 else 40
+    cdef uint32_t source[4]
+    cdef Packet *answer
+    cdef uint8_t *icmp
+    cdef FlowKey key
+    memcpy(source, &p.field[<int>FIELD_DST], 16)
+    if p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
+        flow_key(p, &key)
+        memcpy(key.dst, &p.field[<int>FIELD_SRC], 16)
+        memset(key.src, 0, 16)
+        key.iif = -1
+        key.oif = p.iif if p.family == 6 else -1
+        if p.family == 6:
+            if not fib_select_source(&host.fib, 6, p.iif, key.dst, source):
+                return
+        elif not output_source(host, &key, source):
+            return
+    answer = packet_make(net, host, p.time, header + length)
+    if answer == NULL:
+        return
+    answer.missing = p.missing
+    icmp = answer.net + header
+    memcpy(icmp, p.transport, length)
+    if p.family == 4:
+        icmp[0] = 0
+        store16(icmp + 2, 0)
+        store_checksum(icmp + 2, checksum_fold(checksum_sum(icmp, length, 0)))
+        write_ip4(answer, p.net[1], next_ip_id(host), 0, host.default_ttl, IPPROTO_ICMP, source[0], p.field[<int>FIELD_SRC])
+        packet_read4(answer)
+    else:
+        icmp[0] = 129
+        write_ip6(answer, <uint8_t>p.field[<int>FIELD_TOS], IPPROTO_ICMPV6, 64, source, &p.field[<int>FIELD_SRC])
+        icmp6_checksum_set(answer, icmp)
+        packet_read6(answer)
+    answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
+    if not route_output_on(host, answer, p.iif if p.family == 6 and p.field[<int>FIELD_SRC] >> 22 == 0xFE80U >> 6 else -1):
+        packet_give(net, answer)
+        return
+    if p.family == 6:
+        answer.net[7] = <uint8_t>host.interfaces[answer.oif].hop_limit6
+        packet_read6(answer)
+    spawn(net, answer, STAGE_LOCAL_OUT)

@@ -1,0 +1,228 @@
+"""IP packets as they come in: checks, the routing decision, local delivery.
+
+Sources: net/ipv4/ip_input.c, net/ipv6/ip6_input.c, net/ipv4/icmp.c, net/ipv6/icmp.c, net/ipv4/udp.c, net/ipv4/tcp_ipv4.c.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from dataplane._fast.discovery cimport arp_receive, nd_receive
+from dataplane._fast.fib cimport ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_on
+from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
+from dataplane._fast.icmp cimport (
+    ICMP6_DEST_UNREACH, ICMP6_PARAMETER_PROBLEM, ICMP6_PORT_UNREACH, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH,
+    ICMP_PROT_UNREACH, echo_reply, icmp4_error, icmp6_error, icmp_unreachable, tcp_reset, transport_checksum_good,
+)
+from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
+from dataplane._fast.network cimport (
+    Host, Network, STAGE_END, STAGE_FORWARD, STAGE_LOCAL_DELIVER, STAGE_LOCAL_IN, STAGE_PREROUTING, STAGE_ROUTE_INPUT,
+    STAGE_VXLAN_RECEIVE, Stage, drop, finish,
+)
+from dataplane._fast.packet cimport (
+    BRIDGE_SEEN, FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_L4, FIELD_PROTO, FIELD_SRC, HOOK_INPUT, HOOK_PREROUTING,
+    PACKET_HOST, PACKET_OTHERHOST, Packet, packet_read4, packet_read6,
+)
+from dataplane._fast.reason cimport Reason, Verdict
+from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, route_input4, route_input6
+from dataplane._fast.vxlan cimport vxlan_listens
+from dataplane._fast.wire cimport (
+    ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_TCP, IPPROTO_UDP,
+    checksum_fold, checksum_sum, ip4_checksum_good, load16, load32,
+)
+
+
+cdef inline Reason ip4_check(Packet *p) noexcept nogil:
+    """What ip_rcv asks of a header; trims the padding behind the datagram and reads the words."""
+    cdef uint8_t *net = p.net
+    cdef int64_t room = p.tail - net
+    cdef uint32_t header, total
+    if room < 20:
+        return Reason.PKT_TOO_SMALL
+    header = (net[0] & 15) * 4
+    if header < 20 or net[0] >> 4 != 4:
+        return Reason.IP_INHDR
+    if room < header:
+        return Reason.PKT_TOO_SMALL
+    if not ip4_checksum_good(net):
+        return Reason.IP_CSUM
+    total = load16(net + 2)
+    if room < total:
+        return Reason.PKT_TOO_SMALL
+    if total < header:
+        return Reason.IP_INHDR
+    if room > total:
+        # Padding of short Ethernet frames; what a capture cut off may only be part of it.
+        if p.missing:
+            p.missing = p.missing - <uint32_t>(room - total) if p.missing > room - total else 0
+        p.tail = net + total
+    packet_read4(p)
+    return Reason.NOT_DROPPED
+
+
+cdef inline Reason ip6_check(Host *host, Packet *p) noexcept nogil:
+    """What ip6_rcv asks of a header."""
+    cdef uint8_t *net = p.net
+    cdef int64_t room = p.tail - net
+    cdef uint32_t total
+    cdef uint32_t *src = &p.field[<int>FIELD_SRC]
+    cdef uint32_t *dst = &p.field[<int>FIELD_DST]
+    cdef bint loopback = p.iif >= 0 and host.interfaces[p.iif].kind == LINK_LOOPBACK
+    if room < 40:
+        return Reason.PKT_TOO_SMALL
+    if net[0] >> 4 != 6:
+        return Reason.IP_INHDR
+    total = 40 + load16(net + 4)
+    if room < total:
+        return Reason.PKT_TOO_SMALL
+    if room > total:
+        if p.missing:
+            p.missing = p.missing - <uint32_t>(room - total) if p.missing > room - total else 0
+        p.tail = net + total
+    packet_read6(p)
+    if not loopback:
+        # ::1 stays inside a host (RFC 4291, 2.5.3), and so do interface-local groups.
+        if (src[0] | src[1] | src[2]) == 0 and src[3] == 1:
+            return Reason.IP_INHDR
+        if (dst[0] | dst[1] | dst[2]) == 0 and dst[3] == 1:
+            return Reason.IP_INHDR
+        if dst[0] >> 24 == 0xFF and (dst[0] >> 16) & 15 == 1:
+            return Reason.IP_INHDR
+    if dst[0] >> 24 == 0xFF and (dst[0] >> 16) & 15 == 0:
+        return Reason.IP_INHDR
+    if src[0] >> 24 == 0xFF:
+        return Reason.IP_INHDR
+    return Reason.NOT_DROPPED
+
+
+cdef inline Stage network_receive(Network *net, Host *host, Packet *p) noexcept nogil:
+    """By ethertype: ARP ends here, IP goes on to PREROUTING."""
+    cdef Interface *interface = &host.interfaces[p.iif]
+    cdef Reason reason
+    if p.ethertype == ETH_P_IP:
+        if p.type == PACKET_OTHERHOST:
+            return drop(net, host, p, Reason.OTHERHOST)
+        reason = ip4_check(p)
+    elif p.ethertype == ETH_P_IPV6:
+        if p.type == PACKET_OTHERHOST:
+            return drop(net, host, p, Reason.OTHERHOST)
+        if interface.disabled6:
+            return drop(net, host, p, Reason.IPV6DISABLED)
+        reason = ip6_check(host, p)
+    elif p.ethertype == ETH_P_ARP:
+        return arp_receive(net, host, p)
+    else:
+        return drop(net, host, p, Reason.UNHANDLED_PROTO)
+    if reason != Reason.NOT_DROPPED:
+        return drop(net, host, p, reason)
+    # A frame that a bridge showed to netfilter has been through PREROUTING.
+    return STAGE_ROUTE_INPUT if p.bridge_state == BRIDGE_SEEN else STAGE_PREROUTING
+
+
+cdef inline Stage ip_prerouting(Network *net, Host *host, Packet *p) noexcept nogil:
+    if run_hook(net, host, p, HOOK_PREROUTING) != HOOK_VERDICT_ACCEPT:
+        return STAGE_END
+    return STAGE_ROUTE_INPUT
+
+
+cdef inline Stage ip_route_input(Network *net, Host *host, Packet *p) noexcept nogil:
+    cdef InputRoute route
+    if p.family == 4:
+        route_input4(host, p, &route)
+    else:
+        route_input6(host, p, &route)
+    if route.action == INPUT_DROP:
+        return drop(net, host, p, route.reason)
+    if route.action == INPUT_ERROR:
+        if p.family == 4:
+            icmp4_error(net, host, p, ICMP_DEST_UNREACH, route.code, 0)
+        elif host.interfaces[p.iif].forwarding6:
+            icmp6_error(net, host, p, ICMP6_DEST_UNREACH, route.code, 0)
+        return drop(net, host, p, route.reason)
+    if route.action == INPUT_FORWARD:
+        p.skip_hook = route.redirect
+        return STAGE_FORWARD
+    return STAGE_LOCAL_IN
+
+
+cdef inline Stage ip_local_in(Network *net, Host *host, Packet *p) noexcept nogil:
+    if run_hook(net, host, p, HOOK_INPUT) != HOOK_VERDICT_ACCEPT:
+        return STAGE_END
+    return STAGE_LOCAL_DELIVER
+
+
+cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nogil:
+    """The host's own ICMP: it answers echo requests and takes the rest."""
+    cdef uint32_t length = <uint32_t>(p.tail - p.transport)
+    cdef uint8_t kind
+    if p.family == 4:
+        if not p.missing and checksum_fold(checksum_sum(p.transport, length, 0)):
+            return drop(net, host, p, Reason.ICMP_CSUM)
+    elif not transport_checksum_good(p):
+        return drop(net, host, p, Reason.ICMP_CSUM)
+    if length < 8:
+        return drop(net, host, p, Reason.PKT_TOO_SMALL)
+    kind = p.transport[0]
+    if p.family == 4:
+        if kind == 8 and not host.accept_all:
+            if p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
+                if host.icmp_echo_ignore_broadcasts:
+                    return drop(net, host, p, Reason.NO_SOCKET)
+            if not host.icmp_echo_ignore_all:
+                echo_reply(net, host, p)
+                return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
+    else:
+        if nd_receive(net, host, p):
+            return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
+        if kind == 128 and not host.accept_all:
+            echo_reply(net, host, p)
+            return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
+    return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)
+
+
+cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept nogil:
+    """To the transport: a tunnel's port, the host's own ICMP, or a socket."""
+    cdef uint32_t proto = p.field[<int>FIELD_PROTO]
+    cdef uint32_t length
+    cdef bint group = p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST
+    if p.field[<int>FIELD_FRAGMENT] or p.transport == NULL or not p.field[<int>FIELD_L4]:
+        if p.family == 6 and proto == IPPROTO_NONE:
+            return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
+        if host.accept_all and p.field[<int>FIELD_FRAGMENT]:
+            return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)
+        return drop(net, host, p, Reason.PKT_TOO_SMALL)
+    if proto == IPPROTO_UDP:
+        length = load16(p.transport + 4)
+        if length and (length < 8 or length > <uint32_t>(p.tail - p.transport)):
+            return drop(net, host, p, Reason.PKT_TOO_SMALL)
+        if load16(p.transport + 6) == 0:
+            if p.family == 6 and not vxlan_listens(host, load16(p.transport + 2)):
+                return drop(net, host, p, Reason.UDP_CSUM)
+        elif not transport_checksum_good(p):
+            return drop(net, host, p, Reason.UDP_CSUM)
+        if vxlan_listens(host, load16(p.transport + 2)):
+            return STAGE_VXLAN_RECEIVE
+        if host.accept_all:
+            return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)
+        if not group:
+            icmp_unreachable(net, host, p, ICMP_PORT_UNREACH, ICMP6_PORT_UNREACH)
+        return drop(net, host, p, Reason.NO_SOCKET)
+    if proto == IPPROTO_TCP:
+        if p.tail - p.transport < 20 or (p.transport[12] >> 4) < 5 or (p.transport[12] >> 4) * 4 > p.tail - p.transport:
+            return drop(net, host, p, Reason.PKT_TOO_SMALL)
+        if p.type != PACKET_HOST:
+            return drop(net, host, p, Reason.OTHERHOST)
+        if not transport_checksum_good(p):
+            return drop(net, host, p, Reason.TCP_CSUM)
+        if host.accept_all:
+            return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)
+        tcp_reset(net, host, p, False)
+        return drop(net, host, p, Reason.NO_SOCKET)
+    if proto == (IPPROTO_ICMP if p.family == 4 else IPPROTO_ICMPV6):
+        return icmp_deliver(net, host, p)
+    if host.accept_all:
+        return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)
+    if p.family == 4:
+        if not group:
+            icmp4_error(net, host, p, ICMP_DEST_UNREACH, ICMP_PROT_UNREACH, 0)
+    else:
+        icmp6_error(net, host, p, ICMP6_PARAMETER_PROBLEM, 1, 6)
+    return drop(net, host, p, Reason.IP_NOPROTO)

@@ -1,0 +1,108 @@
+"""IP packets on their way out: OUTPUT, POSTROUTING, fragments, the neighbour's MAC.
+
+Sources: net/ipv4/ip_output.c, net/ipv6/ip6_output.c, net/ipv4/netfilter.c (ip_route_me_harder).
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from dataplane._fast.fib cimport ROUTE_BROADCAST, ROUTE_MULTICAST
+from dataplane._fast.fragment cimport ip4_fragment
+from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
+from dataplane._fast.icmp cimport (
+    ICMP6_PACKET_TOO_BIG, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, icmp4_error, icmp6_error,
+)
+from dataplane._fast.interface cimport Interface, LINK_LOOPBACK, LINK_TUN
+from dataplane._fast.neighbour cimport Neighbour
+from dataplane._fast.network cimport (
+    Host, Network, STAGE_END, STAGE_FINISH_OUTPUT, STAGE_POSTROUTING, STAGE_TRANSMIT, Stage, drop, packet_own,
+)
+from dataplane._fast.packet cimport (
+    FIELD_DST, FIELD_LENGTH, FIELD_MARK, FIELD_SRC, FIELD_TOS, HOOK_OUTPUT, HOOK_POSTROUTING, Packet,
+)
+from dataplane._fast.reason cimport Reason
+from dataplane._fast.resolve cimport neighbour_ready
+from dataplane._fast.route cimport packet_mtu, route_output
+from dataplane._fast.wire cimport (
+    ETH_HLEN, ETH_P_IP, ETH_P_IPV6, IP_DF, load16, store16, store_mac,
+)
+
+
+cdef inline Stage ip_local_out(Network *net, Host *host, Packet *p) noexcept nogil:
+    """A routed packet of the host's own. Rules may change what its route was chosen by; then it is routed again."""
+    cdef uint32_t before[8]
+    cdef uint32_t mark = p.field[<int>FIELD_MARK], tos = p.field[<int>FIELD_TOS]
+    cdef uint32_t *now = &p.field[<int>FIELD_SRC]
+    cdef int i
+    cdef bint changed = False
+    p.ethertype = ETH_P_IP if p.family == 4 else ETH_P_IPV6
+    memcpy(before, now, sizeof(before))
+    if run_hook(net, host, p, HOOK_OUTPUT) != HOOK_VERDICT_ACCEPT:
+        return STAGE_END
+    for i in range(8):
+        changed |= before[i] != now[i]
+    if changed or mark != p.field[<int>FIELD_MARK] or tos != p.field[<int>FIELD_TOS]:
+        if not route_output(host, p):
+            return drop(net, host, p, Reason.IP_OUTNOROUTES)
+    return STAGE_POSTROUTING
+
+
+cdef inline Stage ip_postrouting(Network *net, Host *host, Packet *p) noexcept nogil:
+    if run_hook(net, host, p, HOOK_POSTROUTING) != HOOK_VERDICT_ACCEPT:
+        return STAGE_END
+    return STAGE_FINISH_OUTPUT
+
+
+cdef inline uint64_t group_mac(const Packet *p) noexcept nogil:
+    """The link-layer group of a broadcast or multicast destination; 0 for a unicast one (RFC 1112, 2464)."""
+    cdef uint32_t dst
+    if p.family == 4:
+        dst = p.field[<int>FIELD_DST]
+        if p.route_type == ROUTE_BROADCAST or dst == 0xFFFFFFFFU:
+            return 0xFFFFFFFFFFFFULL
+        if dst >> 28 == 14:
+            return 0x01005E000000ULL | (dst & 0x7FFFFFU)
+        return 0
+    if p.field[<int>FIELD_DST] >> 24 == 0xFF:
+        return 0x333300000000ULL | p.field[<int>FIELD_DST + 3]
+    return 0
+
+
+cdef inline Stage ip_finish_output(Network *net, Host *host, Packet *p) noexcept nogil:
+    """Cut to the MTU, find the neighbour, write the link-layer header."""
+    cdef Interface *out = &host.interfaces[p.oif]
+    cdef uint32_t mtu = packet_mtu(host, p)
+    cdef uint64_t mac
+    cdef Neighbour *n
+    if p.field[<int>FIELD_LENGTH] > mtu or p.frag_size:
+        if p.family == 4:
+            if p.field[<int>FIELD_LENGTH] > mtu and load16(p.net + 6) & IP_DF and (p.frag_size == 0 or p.frag_size > mtu):
+                icmp4_error(net, host, p, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
+                return drop(net, host, p, Reason.PKT_TOO_BIG)
+            if p.field[<int>FIELD_LENGTH] > mtu or p.frag_size:
+                return ip4_fragment(net, host, p, mtu)
+        elif p.field[<int>FIELD_LENGTH] > mtu:
+            icmp6_error(net, host, p, ICMP6_PACKET_TOO_BIG, 0, mtu)
+            return drop(net, host, p, Reason.PKT_TOO_BIG)
+    if out.kind == LINK_TUN:
+        p.mac = p.net
+        return STAGE_TRANSMIT
+    if p.net - p.head < ETH_HLEN:
+        if p.head == p.storage or not packet_own(p):
+            return drop(net, host, p, Reason.NO_HEADROOM)
+    if out.kind == LINK_LOOPBACK or out.noarp:
+        mac = 0
+        if out.kind != LINK_LOOPBACK:
+            mac = out.mac
+    else:
+        mac = group_mac(p)
+        if mac == 0:
+            n = neighbour_ready(net, host, p)
+            if n == NULL:
+                return STAGE_END
+            mac = n.mac
+    p.mac = p.net - ETH_HLEN
+    store_mac(p.mac, mac)
+    store_mac(p.mac + 6, out.mac)
+    store16(p.mac + 12, p.ethertype)
+    return STAGE_TRANSMIT

@@ -1,0 +1,1 @@
+"""HookEntryKind as a Python enum; the structs are in netfilter.pxd."""

@@ -1,0 +1,1 @@
+"""Stage and TimerKind as Python enums; the structs are in network.pxd."""

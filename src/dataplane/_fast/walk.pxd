@@ -1,0 +1,20 @@
+"""The walk as other compiled modules call it."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+
+from dataplane._fast.batch cimport PacketBatch
+from dataplane._fast.interface cimport Interface
+from dataplane._fast.network cimport Network
+from dataplane._fast.packet cimport Packet
+
+
+cdef void walk_until(Network *net, int64_t time) noexcept nogil
+cdef void walk_frame(Network *net, Packet *p, int32_t host, int32_t slot) noexcept nogil
+cdef void walk_send(Network *net, Packet *p, int32_t host) noexcept nogil
+
+
+cdef class Walk:
+    cdef Network net
+    cdef list hosts             # CompiledHost by id; keeps their memory alive
+    cdef Interface *at(self, int host, int slot) except NULL
+    cdef object inject(self, int32_t host, int32_t slot, PacketBatch batch)

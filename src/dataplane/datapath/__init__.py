@@ -1,0 +1,1 @@
+"""CONFIG + PACKETS -> PACKETS: host configuration compiled into tables, packets walked through them."""

@@ -1,0 +1,446 @@
+"""A HostConfig becomes the tables that the walk reads.
+
+Nothing here sees a packet. What a configuration leaves out is filled as the kernel would fill it; what it states and the
+walk does not model is named in `Compiled.unmodelled`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dataplane._fast.chance import Choice
+from dataplane._fast.fib import RouteType
+from dataplane._fast.host import CompiledHost
+from dataplane._fast.interface import LinkKind
+from dataplane._fast.neighbour import NeighbourState
+from dataplane.datapath.hooks import register_hooks
+from dataplane.host.config import (
+    TABLE_DEFAULT,
+    TABLE_LOCAL,
+    TABLE_MAIN,
+    Address,
+    HostConfig,
+    Link,
+    NextHop,
+    PolicyRule,
+    Route,
+)
+
+SECOND = 1_000_000_000
+LINK_KINDS = {
+    "": LinkKind.LINK_PHYSICAL,
+    "veth": LinkKind.LINK_VETH,
+    "bridge": LinkKind.LINK_BRIDGE,
+    "vxlan": LinkKind.LINK_VXLAN,
+    "dummy": LinkKind.LINK_DUMMY,
+}
+ROUTE_TYPES = {
+    "unicast": RouteType.ROUTE_UNICAST,
+    "local": RouteType.ROUTE_LOCAL,
+    "broadcast": RouteType.ROUTE_BROADCAST,
+    "anycast": RouteType.ROUTE_ANYCAST,
+    "multicast": RouteType.ROUTE_MULTICAST,
+    "blackhole": RouteType.ROUTE_BLACKHOLE,
+    "unreachable": RouteType.ROUTE_UNREACHABLE,
+    "prohibit": RouteType.ROUTE_PROHIBIT,
+    "throw": RouteType.ROUTE_THROW,
+}
+SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
+NEIGHBOUR_STATES = {
+    "PERMANENT": NeighbourState.NUD_PERMANENT,
+    "NOARP": NeighbourState.NUD_NOARP,
+    "REACHABLE": NeighbourState.NUD_REACHABLE,
+    "STALE": NeighbourState.NUD_STALE,
+    "DELAY": NeighbourState.NUD_REACHABLE,
+    "PROBE": NeighbourState.NUD_REACHABLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A host ready for the walk, with what of its configuration plays no part."""
+
+    host: CompiledHost
+    slots: Mapping[str, int]
+    unmodelled: tuple[str, ...] = field(default=())
+
+
+def compile_host(
+    config: HostConfig,
+    *,
+    seed: int = 0,
+    accept_all: bool = False,
+    choices: Mapping[Choice, Iterable[int]] | None = None,
+) -> Compiled:
+    """Compile one host.
+
+    seed: of its random choices. accept_all: every port has a listener that says nothing; else a TCP segment to the host
+    is answered with a reset and a datagram with port unreachable, as where nothing listens. choices: recorded choices
+    to take before the generator's. Raises DumpError where the configuration does not fit together.
+    """
+    links = sorted(config.links, key=lambda link: link.index)
+    slots = {link.name: slot for slot, link in enumerate(links)}
+    host = CompiledHost(config.name, tuple(link.name for link in links), seed)
+    unmodelled = list(config.unmodelled)
+    for slot, link in enumerate(links):
+        _link(host, slot, link, config, slots, unmodelled)
+    _settings(host, config, accept_all)
+    _addresses(host, config, slots)
+    _routes(host, config, slots)
+    _policy(host, config, slots, unmodelled)
+    _neighbours(host, config, slots)
+    _forwarding(host, config, links, slots)
+    unmodelled.extend(register_hooks(host, config, slots, seed))
+    for kind, values in (choices or {}).items():
+        host.choices(int(kind), values)
+    return Compiled(host, slots, tuple(unmodelled))
+
+
+# ---- sysctls -----------------------------------------------------------------------------------------------------------
+
+
+def _number(config: HostConfig, name: str, default: int) -> int:
+    text = config.sysctl.get(name)
+    if text is None:
+        return default
+    try:
+        return int(text.split()[0])
+    except (ValueError, IndexError):
+        return default
+
+
+def _of_interface(config: HostConfig, family: int, interface: str, key: str, default: int) -> int:
+    """net.ipvN.conf.INTERFACE.key; a dot in the name is written as a slash; `default` applies to what came later."""
+    prefix = f"net.ipv{family}.conf"
+    fallback = _number(config, f"{prefix}.default.{key}", default)
+    return _number(config, f"{prefix}.{interface.replace('.', '/')}.{key}", fallback)
+
+
+def _both(config: HostConfig, interface: str, key: str, default: int = 0) -> int:
+    """IN_DEV_MAXCONF: the larger of `all` and the interface's own."""
+    return max(_number(config, f"net.ipv4.conf.all.{key}", default), _of_interface(config, 4, interface, key, default))
+
+
+def _forwarding4(config: HostConfig, interface: str) -> bool:
+    """The interface's own value; where a dump has only the switch for all, that is what was copied to each."""
+    everywhere = _number(config, "net.ipv4.ip_forward", _number(config, "net.ipv4.conf.all.forwarding", 0))
+    return bool(_of_interface(config, 4, interface, "forwarding", everywhere))
+
+
+def _link(
+    host: CompiledHost,
+    slot: int,
+    link: Link,
+    config: HostConfig,
+    slots: Mapping[str, int],
+    unmodelled: list[str],
+) -> None:
+    name = link.name
+    if link.loopback:
+        kind = LinkKind.LINK_LOOPBACK
+    elif link.kind == "tun":
+        tap = link.tun is not None and link.tun.mode == "tap"
+        kind = LinkKind.LINK_TAP if tap else LinkKind.LINK_TUN
+    elif link.kind in LINK_KINDS:
+        kind = LINK_KINDS[link.kind]
+    else:
+        kind = LinkKind.LINK_OTHER
+        unmodelled.append(f"link {name}: kind {link.kind}")
+    port, bridge = link.port, link.bridge
+    ipv6_mtu = _of_interface(config, 6, name, "mtu", link.mtu)
+    all_forwarding6 = _number(config, "net.ipv6.conf.all.forwarding", 0)
+    host.interface(
+        slot,
+        index=link.index,
+        kind=int(kind),
+        up=link.up,
+        mac=link.mac or 0,
+        mtu=link.mtu,
+        noarp=link.noarp,
+        promisc=link.promisc,
+        master=slots.get(link.master, -1) if link.master is not None else -1,
+        hairpin=port.hairpin if port else False,
+        learning=port.learning if port else True,
+        flood=port.flood if port else True,
+        multicast_flood=port.mcast_flood if port else True,
+        broadcast_flood=port.bcast_flood if port else True,
+        isolated=port.isolated if port else False,
+        forwarding_state=port.state == "forwarding" if port else True,
+        ageing=bridge.ageing_ns if bridge else 300 * SECOND,
+        call_iptables=bridge.nf_call_iptables if bridge else False,
+        call_ip6tables=bridge.nf_call_ip6tables if bridge else False,
+        group_forward_mask=bridge.group_forward_mask if bridge else 0,
+        forwarding=_forwarding4(config, name),
+        rp_filter=_both(config, name, "rp_filter"),
+        accept_local=bool(_both(config, name, "accept_local")),
+        route_localnet=bool(_both(config, name, "route_localnet")),
+        arp_ignore=_both(config, name, "arp_ignore"),
+        arp_announce=_both(config, name, "arp_announce"),
+        arp_filter=bool(_both(config, name, "arp_filter")),
+        arp_accept=bool(_both(config, name, "arp_accept")),
+        proxy_arp=bool(_both(config, name, "proxy_arp")),
+        send_redirects=bool(_both(config, name, "send_redirects", 1)),
+        src_valid_mark=bool(_both(config, name, "src_valid_mark")),
+        forwarding6=bool(all_forwarding6),
+        disabled6=bool(_of_interface(config, 6, name, "disable_ipv6", 0)),
+        proxy_ndp=bool(
+            max(_number(config, "net.ipv6.conf.all.proxy_ndp", 0), _of_interface(config, 6, name, "proxy_ndp", 0))
+        ),
+        hop_limit6=_of_interface(config, 6, name, "hop_limit", 64),
+        mtu6=min(ipv6_mtu, link.mtu) if ipv6_mtu else link.mtu,
+    )
+    vxlan = link.vxlan
+    if vxlan is None:
+        return
+    if vxlan.external:
+        unmodelled.append(f"link {name}: vxlan in external mode")
+    remote = vxlan.group
+    host.vxlan(
+        slot,
+        vni=vxlan.vni,
+        port=vxlan.port,
+        lower=slots.get(vxlan.device, -1) if vxlan.device is not None else -1,
+        local=vxlan.local,
+        family=6 if remote is not None and remote.version == 6 else 4,
+        learning=vxlan.learning,
+        ttl=vxlan.ttl,
+        ttl_inherit=vxlan.ttl_inherit,
+        tos=0 if vxlan.tos == 1 else vxlan.tos,
+        tos_inherit=vxlan.tos == 1,
+        df={"unset": 0, "set": 1, "inherit": 2}.get(vxlan.df, 0),
+        checksum=vxlan.udp_checksum,
+        checksum6=not vxlan.udp6_zero_checksum_tx,
+        port_low=vxlan.port_low,
+        port_high=vxlan.port_high,
+        ageing=vxlan.ageing_ns,
+        proxy=vxlan.proxy,
+    )
+    if remote is not None:
+        host.vxlan_entry(slot, 0, remote)
+
+
+def _settings(host: CompiledHost, config: HostConfig, accept_all: bool) -> None:
+    ports = (config.sysctl.get("net.ipv4.ip_local_port_range") or "32768 60999").split()
+    host.settings(
+        default_ttl=_number(config, "net.ipv4.ip_default_ttl", 64),
+        icmp_use_inbound_address=bool(_number(config, "net.ipv4.icmp_errors_use_inbound_ifaddr", 0)),
+        icmp_echo_ignore_all=bool(_number(config, "net.ipv4.icmp_echo_ignore_all", 0)),
+        icmp_echo_ignore_broadcasts=bool(_number(config, "net.ipv4.icmp_echo_ignore_broadcasts", 1)),
+        bridge_iptables=bool(_number(config, "net.bridge.bridge-nf-call-iptables", 0)),
+        bridge_ip6tables=bool(_number(config, "net.bridge.bridge-nf-call-ip6tables", 0)),
+        bridge_arptables=bool(_number(config, "net.bridge.bridge-nf-call-arptables", 0)),
+        fwmark_reflect=bool(_number(config, "net.ipv4.fwmark_reflect", 0)),
+        accept_all=accept_all,
+        icmp_ratemask=_number(config, "net.ipv4.icmp_ratemask", 6168),
+        icmp_ratelimit=_number(config, "net.ipv4.icmp_ratelimit", 1000) * SECOND // 1000,
+        icmp_messages_per_second=_number(config, "net.ipv4.icmp_msgs_per_sec", 10000),
+        icmp_messages_burst=_number(config, "net.ipv4.icmp_msgs_burst", 10000),
+        icmp_ratelimit6=_number(config, "net.ipv6.icmp.ratelimit", 1000) * SECOND // 1000,
+        port_low=int(ports[0]),
+        port_high=int(ports[-1]),
+        reachable=_number(config, "net.ipv4.neigh.default.base_reachable_time_ms", 30000) * SECOND // 1000,
+        delay_probe=_number(config, "net.ipv4.neigh.default.delay_first_probe_time", 5) * SECOND,
+        retransmit=_number(config, "net.ipv4.neigh.default.retrans_time_ms", 1000) * SECOND // 1000,
+        neighbour_limit=_number(config, "net.ipv4.neigh.default.gc_thresh3", 1024),
+    )
+
+
+# ---- addresses and routes ----------------------------------------------------------------------------------------------
+
+
+def _scope(text: str) -> int:
+    return SCOPES[text] if text in SCOPES else int(text)
+
+
+def _addresses(host: CompiledHost, config: HostConfig, slots: Mapping[str, int]) -> None:
+    host.addresses(
+        (
+            slots[address.interface],
+            address.address.ip,
+            address.address.network.prefixlen,
+            _scope(address.scope),
+            address.secondary,
+            "deprecated" in address.flags,
+        )
+        for address in config.addresses
+        if address.interface in slots
+    )
+
+
+def kernel_routes(config: HostConfig, family: int) -> list[Route]:
+    """The routes that the kernel itself adds for the addresses of interfaces that are up (fib_add_ifaddr, addrconf)."""
+    up = {link.name for link in config.links if link.up}
+    routes: list[Route] = []
+    for address in config.addresses:
+        if address.family != family or address.interface not in up:
+            continue
+        routes.extend(_connected4(address) if family == 4 else _connected6(address))
+    if family == 6:
+        for link in config.links:
+            if link.up and link.ethernet and link.multicast:
+                group = ipaddress.ip_network("ff00::/8")
+                hop = (NextHop(device=link.name),)
+                routes.append(Route(group, hop, TABLE_LOCAL, "multicast", 256, protocol="kernel"))
+    return routes
+
+
+def _connected4(address: Address) -> list[Route]:
+    device, ip, network = address.interface, address.address.ip, address.address.network
+    hop = (NextHop(device=device),)
+    loopback = ip.is_loopback
+    routes = [
+        Route(
+            ipaddress.ip_network(ip), hop, TABLE_LOCAL, "local", scope="host", prefsrc=ip, protocol="kernel"
+        )
+    ]
+    if network.prefixlen < 32 and "noprefixroute" not in address.flags:
+        if loopback:
+            routes.append(Route(network, hop, TABLE_LOCAL, "local", scope="host", prefsrc=ip, protocol="kernel"))
+        elif not address.secondary:
+            routes.append(Route(network, hop, TABLE_MAIN, "unicast", scope="link", prefsrc=ip, protocol="kernel"))
+    if network.prefixlen < 31:
+        last = ipaddress.ip_network(network.broadcast_address)
+        routes.append(Route(last, hop, TABLE_LOCAL, "broadcast", scope="link", prefsrc=ip, protocol="kernel"))
+    return routes
+
+
+def _connected6(address: Address) -> list[Route]:
+    device, ip, network = address.interface, address.address.ip, address.address.network
+    hop = (NextHop(device=device),)
+    routes = [Route(ipaddress.ip_network(ip), hop, TABLE_LOCAL, "local", protocol="kernel")]
+    if "noprefixroute" not in address.flags and not ip.is_loopback:
+        routes.append(Route(network, hop, TABLE_MAIN, "unicast", 256, protocol="kernel"))
+    return routes
+
+
+def _routes(host: CompiledHost, config: HostConfig, slots: Mapping[str, int]) -> None:
+    for family in (4, 6):
+        routes = [route for route in config.routes if route.family == family]
+        if not any(route.table == TABLE_LOCAL for route in routes):
+            # No dump of the kernel's own routes: they follow from the addresses. Stated routes keep their place.
+            stated = {(route.destination, route.table, route.priority) for route in routes}
+            own = kernel_routes(config, family)
+            routes += [route for route in own if (route.destination, route.table, route.priority) not in stated]
+        for route in sorted(routes, key=lambda route: (-route.tos, route.priority)):
+            if route.type not in ROUTE_TYPES:
+                continue
+            hops = [
+                (
+                    slots.get(hop.device, -1) if hop.device is not None else -1,
+                    hop.gateway,
+                    hop.weight,
+                    hop.onlink,
+                )
+                for hop in route.nexthops
+                if not hop.dead
+            ]
+            if route.nexthops and not hops:
+                continue
+            host.route(
+                route.destination,
+                table=route.table,
+                kind=int(ROUTE_TYPES[route.type]),
+                metric=route.priority,
+                mtu=route.mtu,
+                scope=_scope(route.scope),
+                tos=route.tos,
+                source=route.prefsrc,
+                hops=hops if ROUTE_TYPES[route.type] <= RouteType.ROUTE_MULTICAST else [],
+            )
+    host.routes_done()
+
+
+def _is_default(rule: PolicyRule) -> bool:
+    """One of the three rules that every namespace has."""
+    plain = PolicyRule(rule.priority, rule.family, rule.table, protocol=rule.protocol)
+    return rule == plain and (rule.priority, rule.table) in (
+        (0, TABLE_LOCAL),
+        (32766, TABLE_MAIN),
+        (32767, TABLE_DEFAULT),
+    )
+
+
+def _policy(host: CompiledHost, config: HostConfig, slots: Mapping[str, int], unmodelled: list[str]) -> None:
+    rules: list[PolicyRule] = []
+    for family in (4, 6):
+        own = [rule for rule in config.rules if rule.family == family]
+        if not own:
+            own = [PolicyRule(0, family, TABLE_LOCAL), PolicyRule(32766, family, TABLE_MAIN)]
+        rules += sorted(own, key=lambda rule: rule.priority)
+    rows = []
+    for rule in rules:
+        if rule.action not in ("lookup", "blackhole", "unreachable", "prohibit") or (
+            rule.ip_protocol or rule.source_ports or rule.destination_ports or rule.uid_range or rule.tunnel_id
+        ):
+            unmodelled.append(f"ip rule {rule.priority}: selectors or action {rule.action}")
+            continue
+        action = RouteType.ROUTE_UNICAST if rule.action == "lookup" else ROUTE_TYPES[rule.action]
+        rows.append(
+            {
+                "family": rule.family,
+                "source": rule.source,
+                "destination": rule.destination,
+                "mark": rule.fwmark or 0,
+                "mask": rule.fwmask if rule.fwmark is not None else 0,
+                "table": rule.table,
+                "iif": -1 if rule.iif is None or rule.iif == "lo" else slots.get(rule.iif, -2),
+                "oif": -1 if rule.oif is None else slots.get(rule.oif, -2),
+                "action": int(action),
+                "invert": rule.invert,
+                "tos": rule.tos,
+                "local_in": rule.iif == "lo",
+            }
+        )
+    host.policy_rules(rows, not all(_is_default(rule) for rule in rules))
+
+
+def _neighbours(host: CompiledHost, config: HostConfig, slots: Mapping[str, int]) -> None:
+    for neighbour in config.neighbours:
+        if neighbour.interface not in slots:
+            continue
+        if neighbour.proxy:
+            host.neighbour(slots[neighbour.interface], neighbour.address, state=0, proxy=True)
+            continue
+        state = next((NEIGHBOUR_STATES[name] for name in neighbour.state if name in NEIGHBOUR_STATES), None)
+        if state is None or (neighbour.mac is None and state != NeighbourState.NUD_NOARP):
+            continue
+        host.neighbour(
+            slots[neighbour.interface],
+            neighbour.address,
+            mac=neighbour.mac,
+            state=int(state),
+            router=neighbour.router,
+        )
+
+
+def _forwarding(host: CompiledHost, config: HostConfig, links: Sequence[Link], slots: Mapping[str, int]) -> None:
+    """The bridges' own MACs and those of their ports, then what the dump lists; the VXLAN devices' remotes."""
+    for slot, link in enumerate(links):
+        if link.kind == "bridge" and link.mac:
+            host.bridge_entry(slot, slot, link.mac, local=True)
+        if link.master in slots and link.mac:
+            host.bridge_entry(slots[link.master], slot, link.mac, local=True)
+    for entry in config.fdb:
+        if entry.interface not in slots:
+            continue
+        slot = slots[entry.interface]
+        if entry.dst is not None:
+            host.vxlan_entry(
+                slot,
+                entry.mac,
+                entry.dst,
+                port=entry.port or 0,
+                vni=entry.vni or 0,
+                lower=slots.get(entry.via, -1) if entry.via is not None else -1,
+                fixed=entry.state in ("permanent", "static"),
+            )
+        elif entry.master is not None and entry.master in slots and not entry.vlan and not entry.mac >> 40 & 1:
+            host.bridge_entry(
+                slots[entry.master],
+                slot,
+                entry.mac,
+                local=entry.state == "permanent",
+                fixed=entry.state in ("permanent", "static"),
+            )

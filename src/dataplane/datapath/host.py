@@ -1,0 +1,150 @@
+"""One Linux host: frames in, frames out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from dataplane._fast.batch import PacketBatch
+from dataplane._fast.chance import Choice
+from dataplane._fast.reason import Reason
+from dataplane._fast.walk import Walk
+from dataplane.datapath.compile import compile_host
+from dataplane.errors import ModelError
+from dataplane.host.config import HostConfig
+
+if TYPE_CHECKING:
+    from dataplane.datapath.connections import Connections
+
+LINKTYPE_ETHERNET = 1
+LINKTYPE_RAW = 101
+
+
+class InterfaceCounters(NamedTuple):
+    """What `ip -statistics link` counts of an interface: packets and bytes (link-layer header included)."""
+
+    rx_packets: int
+    rx_bytes: int
+    rx_dropped: int
+    tx_packets: int
+    tx_bytes: int
+    tx_dropped: int
+
+
+class Host:
+    """One Linux network namespace, configured by a HostConfig, driven by frames and by time.
+
+    The clock is the packets' timestamps in ns; it never goes back: an earlier time counts as now. seed: of the host's
+    random choices. choices: recorded choices that are taken before the generator's, by kind. listening: whether every
+    port has a listener that says nothing; without, a closed port answers as Linux does (reset, port unreachable).
+    """
+
+    def __init__(
+        self,
+        config: HostConfig,
+        seed: int = 0,
+        *,
+        choices: Mapping[Choice, Iterable[int]] | None = None,
+        listening: bool = False,
+    ) -> None:
+        compiled = compile_host(config, seed=seed, accept_all=listening, choices=choices)
+        self.config = config
+        self.unmodelled = compiled.unmodelled
+        self._compiled = compiled.host
+        self._slots = compiled.slots
+        self._walk = Walk()
+        self._id = self._walk.add(compiled.host)
+        self._walk.keep_emitted = True
+        self._wire_veth_pairs()
+
+    def _wire_veth_pairs(self) -> None:
+        """Both ends of a veth pair may be in this namespace."""
+        by_index = {link.index: link for link in self.config.links}
+        for link in self.config.links:
+            peer = by_index.get(link.peer_index or 0)
+            if link.kind == "veth" and link.peer_netns is None and peer is not None and link.index < peer.index:
+                self._walk.connect(self._id, self._slots[link.name], self._id, self._slots[peer.name])
+
+    def _slot(self, interface: str) -> int:
+        if interface not in self._slots:
+            raise ModelError(f"no interface {interface!r}; there are {', '.join(self._slots)}")
+        return self._slots[interface]
+
+    def _out(self) -> list[tuple[str, bytes]]:
+        batch, _, _ = self._walk.emitted()
+        names = self._compiled.interface_names
+        return [(names[batch.interface[i]], batch.frame(i)) for i in range(len(batch))]
+
+    def receive(self, frame: bytes, interface: str, time_ns: int = 0) -> list[tuple[str, bytes]]:
+        """Let a frame arrive; give the frames that leave, in order, as (interface, frame).
+
+        ModelError when there is no such interface. A packet that is not as it should be never raises: see drops().
+        """
+        batch = PacketBatch.from_frames([frame], times=[time_ns])
+        self._walk.receive(self._id, self._slot(interface), batch)
+        return self._out()
+
+    def send(self, packet: bytes, time_ns: int = 0) -> list[tuple[str, bytes]]:
+        """Let the host send an IP packet of its own, as through a raw socket with IP_HDRINCL; the frames that leave."""
+        batch = PacketBatch.from_frames([packet], times=[time_ns], link_type=LINKTYPE_RAW)
+        batch.decode()
+        self._walk.send(self._id, batch)
+        return self._out()
+
+    def advance(self, time_ns: int) -> list[tuple[str, bytes]]:
+        """Let time pass until `time_ns`; what timers send: retries, ICMP errors for what was never resolved."""
+        self._walk.advance(time_ns)
+        return self._out()
+
+    def receive_batch(self, batch: PacketBatch, interface: str) -> PacketBatch:
+        """Let the frames of a batch arrive at one interface, in order, each at its own time.
+
+        The batch's bytes are rewritten on their way; `verdict` and `reason` of each row say what became of it. Gives
+        the frames that leave, in order; their `interface` indexes `interfaces`.
+        """
+        self._walk.receive(self._id, self._slot(interface), batch)
+        emitted: PacketBatch = self._walk.emitted()[0]
+        return emitted
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Interface names, by the numbers that batches use."""
+        names: tuple[str, ...] = self._compiled.interface_names
+        return names
+
+    def iptables_save(self, counters: bool = True) -> str:
+        """The IPv4 rules as `iptables-save`, or with counters `iptables-save -c`, prints them; "" without rules."""
+        return self._save(4, counters)
+
+    def ip6tables_save(self, counters: bool = True) -> str:
+        """The IPv6 rules as `ip6tables-save` prints them."""
+        return self._save(6, counters)
+
+    def _save(self, family: int, counters: bool) -> str:
+        from dataplane.datapath.hooks import counted
+
+        ruleset = counted(self._compiled, self.config, family)
+        return "" if ruleset is None else ruleset.text(counters=counters)
+
+    def connections(self) -> Connections:
+        """The connections that are tracked now, as `conntrack -L -o extended` lists them."""
+        from dataplane.datapath.connections import connections
+
+        return connections(self._compiled, self._walk.now)
+
+    def counters(self) -> dict[str, InterfaceCounters]:
+        """By interface."""
+        return {
+            name: InterfaceCounters(*self._compiled.interface_counters(slot)) for name, slot in self._slots.items()
+        }
+
+    def drops(self) -> dict[Reason, int]:
+        """Packets dropped, by reason."""
+        drops: dict[Reason, int] = self._compiled.drops()
+        return drops
+
+    @property
+    def now(self) -> int:
+        """The host's clock, ns."""
+        now: int = self._walk.now
+        return now
