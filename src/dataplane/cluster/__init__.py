@@ -1,4 +1,10 @@
-"""The objects of a cluster: manifests in, a completed cluster out. Pure functions over frozen values."""
+"""The objects of a cluster: manifests in, a completed cluster out. Pure functions over frozen values.
+
+    from dataplane.cluster import complete, load_manifests
+    state = complete(load_manifests(["cluster.yaml"]), nodes=3)
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from .objects import (
     ClusterState,
@@ -30,6 +36,10 @@ from .objects import (
     Workload,
 )
 
+if TYPE_CHECKING:
+    from .completion import complete
+    from .manifests import load_manifests, read_manifests
+
 __all__ = [
     "ClusterState",
     "Config",
@@ -58,4 +68,18 @@ __all__ = [
     "TargetRef",
     "Toleration",
     "Workload",
+    "complete",
+    "load_manifests",
+    "read_manifests",
 ]
+
+_LAZY = {"complete": ".completion", "load_manifests": ".manifests", "read_manifests": ".manifests"}
+
+
+def __getattr__(name: str) -> Any:
+    # Manifests need the API's models and a YAML parser, 100 ms that a replay from a host's dump does not spend.
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name], __name__), name)

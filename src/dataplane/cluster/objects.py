@@ -209,6 +209,8 @@ class PodState:
     spec: PodSpec
     node: str | None = None
     ips: tuple[Address, ...] = ()
+    host_ips: tuple[Address, ...] = ()
+    """status.hostIPs, as far as stated: the addresses of its node"""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     phase: str = "Running"
