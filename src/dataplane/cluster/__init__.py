@@ -1,7 +1,7 @@
 """The objects of a cluster: manifests in, a completed cluster out. Pure functions over frozen values.
 
-    from dataplane.cluster import complete, load_manifests
-    state = complete(load_manifests(["cluster.yaml"]), nodes=3)
+from dataplane.cluster import complete, load_manifests
+state = complete(load_manifests(["cluster.yaml"]), nodes=3)
 """
 
 from typing import TYPE_CHECKING, Any

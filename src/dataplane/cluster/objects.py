@@ -22,6 +22,7 @@ Family = Literal[4, 6]
 
 SERVICE_NAME = "kubernetes.io/service-name"
 ZONE = "topology.kubernetes.io/zone"
+MAX_PODS = 110  # the kubelet's default
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class NodeState:
     taints: tuple[Taint, ...] = ()
     unschedulable: bool = False
     ready: bool = True
+    max_pods: int = MAX_PODS
     last_reserved: tuple[Address, ...] = ()
     """The last pod address handed out per family (host-local's last_reserved_ip); the next search starts behind it."""
     created: bool = False
@@ -454,7 +456,8 @@ class Objects:
 class ClusterState:
     """A completed cluster.
 
-    Order: nodes as given (index), then those added; pods, services and slices by (namespace, name).
+    Order: nodes by name, numbers in it as numbers (node-2 before node-10), any that come later behind them; pods,
+    services and slices by (namespace, name).
     cluster_cidrs, service_cidrs and node_subnets hold one network per family that the cluster has, in the order of
     `families`; families[0] is the primary one.
     """

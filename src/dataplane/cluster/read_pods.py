@@ -7,6 +7,7 @@ from typing import Any
 from .fields import PROTOCOLS, Fields
 from .models import apps_v1, batch_v1, core_v1, meta_v1
 from .objects import (
+    MAX_PODS,
     Address,
     ContainerPort,
     LabelSelector,
@@ -71,9 +72,20 @@ def read_node(model: core_v1.Node, raw: dict[str, Any], fields: Fields) -> NodeS
         taints=taints,
         unschedulable=bool(spec.unschedulable),
         ready=ready,
+        max_pods=_max_pods(status, fields),
         origin=fields.origin,
         manifest=raw,
     )
+
+
+def _max_pods(status: core_v1.NodeStatus, fields: Fields) -> int:
+    for path, quantities in (("allocatable", status.allocatable), ("capacity", status.capacity)):
+        if quantities and "pods" in quantities:
+            text = str(quantities["pods"])
+            if not text.isascii() or not text.isdigit():
+                raise fields.error(f"status.{path}.pods", f'"{text}" is not a count')
+            return int(text)
+    return MAX_PODS
 
 
 def _pod_cidrs(spec: core_v1.NodeSpec, fields: Fields) -> tuple[Network, ...]:

@@ -1,0 +1,177 @@
+"""Which networks the cluster has: what is asked for, else what the configurations say, else what the objects show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+from ..errors import ModelError
+from .fields import parse_network
+from .objects import Address, Family, Network, Objects
+
+# kubeadm's and flannel's for IPv4, kind's for IPv6.
+CLUSTER_CIDR: dict[Family, str] = {4: "10.244.0.0/16", 6: "fd00:10:244::/56"}
+SERVICE_CIDR: dict[Family, str] = {4: "10.96.0.0/12", 6: "fd00:10:96::/112"}
+NODE_SUBNET: dict[Family, str] = {4: "192.168.1.0/24", 6: "fd00:192:168:1::/64"}
+# How wide a network is taken at least to be when it is guessed from addresses inside it.
+_WIDTH: dict[str, dict[Family, int]] = {
+    "cluster": {4: 16, 6: 56},
+    "service": {4: 16, 6: 112},
+    "node": {4: 24, 6: 64},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """One network per family and role; families[0] is the primary family."""
+
+    families: tuple[Family, ...]
+    cluster: dict[Family, Network]
+    service: dict[Family, Network]
+    node: dict[Family, Network]
+    service_ranges: tuple[Network, ...] = ()
+    """The networks for Services that were asked for or are configured: a ClusterIP outside all of them is an error."""
+    warnings: tuple[str, ...] = ()
+
+
+def choose_networks(
+    objects: Objects,
+    cluster_cidr: str | None,
+    service_cidr: str | None,
+    node_subnet: str | None,
+    families: Sequence[int] | None,
+) -> Networks:
+    """Raises ModelError for arguments that are no networks, or that leave out a family that is asked for."""
+    asked_cluster = _asked("cluster CIDR", cluster_cidr)
+    asked_service = _asked("service CIDR", service_cidr)
+    asked_node = _asked("node subnet", node_subnet)
+    chosen = _families(objects, families, asked_cluster)
+    warnings: list[str] = []
+
+    pod_cidrs = [network for node in objects.nodes for network in node.pod_cidrs]
+    pod_ips: list[Address] = [ip for pod in objects.pods if not pod.host_network for ip in pod.ips]
+    # Where nodes state their networks these show the cluster's; pod addresses show it where no Node is given.
+    shown = pod_cidrs or [ip_network(ip) for ip in pod_ips]
+    node_ips = [ip_network(address) for node in objects.nodes for address in node.addresses]
+    node_ips += [ip_network(ip) for pod in objects.pods for ip in pod.host_ips]
+    cluster_ips = [ip_network(ip) for service in objects.services for ip in service.cluster_ips]
+
+    configured_cluster = _configured_cluster(objects)
+    ranges = tuple(asked_service.values()) or tuple(_service_ranges(objects))
+    cluster: dict[Family, Network] = {}
+    service: dict[Family, Network] = {}
+    node: dict[Family, Network] = {}
+    for family in chosen:
+        cluster[family] = (
+            asked_cluster.get(family)
+            or configured_cluster.get(family)
+            or _guess("cluster", CLUSTER_CIDR, shown, family, warnings)
+        )
+        service[family] = (
+            asked_service.get(family)
+            or next((network for network in ranges if network.version == family), None)
+            or _guess("service", SERVICE_CIDR, cluster_ips, family, warnings)
+        )
+        node[family] = asked_node.get(family) or _guess("node", NODE_SUBNET, node_ips, family, warnings)
+    return Networks(chosen, cluster, service, node, ranges, tuple(warnings))
+
+
+def _asked(name: str, text: str | None) -> dict[Family, Network]:
+    found: dict[Family, Network] = {}
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        try:
+            network = parse_network(part.strip())
+        except ValueError:
+            raise ModelError(f'{name} "{part.strip()}" is not a network such as {CLUSTER_CIDR[4]}') from None
+        if network.version in found:
+            raise ModelError(f'{name} "{text}" holds more than one IPv{network.version} network')
+        found[network.version] = network
+    return found
+
+
+def _families(objects: Objects, asked: Sequence[int] | None, cluster: dict[Family, Network]) -> tuple[Family, ...]:
+    if asked is not None:
+        if not asked or len(set(asked)) != len(asked) or not set(asked) <= {4, 6}:
+            raise ModelError(f"families {tuple(asked)!r} are not (4,), (6,), (4, 6) or (6, 4)")
+        return tuple(6 if family == 6 else 4 for family in asked)
+    order: dict[Family, None] = dict.fromkeys(cluster)
+    # Nodes and pods show what the cluster has, and in which order.
+    for node in objects.nodes:
+        order.update(dict.fromkeys(network.version for network in node.pod_cidrs))
+    for pod in objects.pods:
+        order.update(dict.fromkeys(ip.version for ip in pod.ips))
+    wanted: dict[Family, None] = {}
+    for service in objects.services:
+        wanted.update(dict.fromkeys((*service.ip_families, *(ip.version for ip in service.cluster_ips))))
+        if service.ip_family_policy == "RequireDualStack":
+            wanted.update({4: None, 6: None})
+    if not order:
+        # IPv4 comes first unless every Service that says anything says IPv6.
+        order = {6: None} if set(wanted) == {6} else {4: None}
+    order.update(wanted)
+    return tuple(order)
+
+
+def _guess(
+    role: str, defaults: dict[Family, str], shown: Iterable[Network], family: Family, warnings: list[str]
+) -> Network:
+    default = parse_network(defaults[family])
+    inside = [network for network in shown if network.version == family]
+    if all(_within(network, default) for network in inside):
+        return default
+    first = min(int(network.network_address) for network in inside)
+    last = max(int(network.broadcast_address) for network in inside)
+    prefix = min(_WIDTH[role][family], *(network.prefixlen for network in inside))
+    bits = default.max_prefixlen
+    while prefix and first >> (bits - prefix) != last >> (bits - prefix):
+        prefix -= 1
+    guess = type(default)((first >> (bits - prefix) << (bits - prefix), prefix))
+    warnings.append(f"the {role} network of IPv{family} is not stated, it is taken to be {guess}")
+    return guess
+
+
+def _within(network: Network, other: Network) -> bool:
+    return network.overlaps(other) and network.prefixlen >= other.prefixlen
+
+
+def _config(objects: Objects, kind: str) -> Any:
+    return next((config.data for config in reversed(objects.configs) if config.kind == kind), {})
+
+
+def _networks(text: Any) -> dict[Family, Network]:
+    """The networks of a configuration's text; what does not parse is the business of the agent that reads it."""
+    found: dict[Family, Network] = {}
+    for part in text.split(",") if isinstance(text, str) else ():
+        try:
+            network = parse_network(part.strip())
+        except ValueError:
+            continue
+        found.setdefault(network.version, network)
+    return found
+
+
+def _configured_cluster(objects: Objects) -> dict[Family, Network]:
+    networking = _config(objects, "ClusterConfiguration").get("networking")
+    flannel = _config(objects, "net-conf.json")
+    return {
+        **_networks(flannel.get("IPv6Network")),
+        **_networks(flannel.get("Network")),
+        **_networks(_config(objects, "KubeProxyConfiguration").get("clusterCIDR")),
+        **(_networks(networking.get("podSubnet")) if isinstance(networking, dict) else {}),
+    }
+
+
+def _service_ranges(objects: Objects) -> list[Network]:
+    """kubeadm's networks for Services, else those of the ServiceCIDR objects, which may be several."""
+    networking = _config(objects, "ClusterConfiguration").get("networking")
+    if isinstance(networking, dict) and networking.get("serviceSubnet"):
+        return list(_networks(networking["serviceSubnet"]).values())
+    found: list[Network] = []
+    for config in objects.configs:
+        if config.kind == "ServiceCIDR":
+            found += _networks(",".join(config.data["spec"]["cidrs"])).values()
+    return found
