@@ -26,7 +26,9 @@ help:
 	@echo 'make sanitize                 the tests on a build with address and undefined-behaviour sanitizers'
 	@echo 'make install-check            sdist, wheel, and an installation into an empty environment'
 	@echo 'make kernel-diff SCENARIO=x   one scenario, the kernel and the model next to each other (root)'
+ifneq ($(wildcard tests/kernel/soak.py),)
 	@echo 'make kernel-soak MINUTES=30   random hosts and packets, kernel against model (root)'
+endif
 
 # -- set-up: each step leaves a stamp, so that a second run starts at once --------------------------------------
 
@@ -115,8 +117,10 @@ kernel-diff: $(VENV)/.test $(BUILT) tools
 	@test -n '$(SCENARIO)' || { echo 'usage: make kernel-diff SCENARIO=name' >&2; exit 2; }
 	$(PY) tests/kernel/diff.py '$(SCENARIO)'
 
+ifneq ($(wildcard tests/kernel/soak.py),)
 kernel-soak: $(VENV)/.test $(BUILT) tools
 	$(PY) tests/kernel/soak.py --minutes $(MINUTES)
+endif
 
 clean:
 	rm -rf build dist out src/*.egg-info

@@ -35,15 +35,11 @@ HELP = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (without the program's name; by default the process's) and return the exit status."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    # Said here, because what parses the verbs takes longer to import than a reader of the help wants to wait.
-    if not tokens or tokens in (["--help"], ["-h"]):
-        sys.stdout.write(HELP)
-        return EXPECTED if tokens else FAILED
-    if tokens == ["--version"]:
-        print(__version__)
-        return EXPECTED
     try:
-        return _run(tokens)
+        status = _run(tokens)
+        # Here, where a reader that has gone away can still be told from an error.
+        sys.stdout.flush()
+        return status
     except DataplaneError as error:
         return _say(error)
     except BrokenPipeError:
@@ -57,6 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(tokens: list[str]) -> int:
+    # Said here, because what parses the verbs takes longer to import than a reader of the help wants to wait.
+    if not tokens or tokens in (["--help"], ["-h"]):
+        print(HELP, end="")
+        return EXPECTED if tokens else FAILED
+    if tokens == ["--version"]:
+        print(__version__)
+        return EXPECTED
     verb = tokens[0]
     if verb not in VERBS:
         near = get_close_matches(verb, VERBS, 1)
