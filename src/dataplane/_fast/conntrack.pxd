@@ -62,14 +62,63 @@ cdef struct Conn:
     Conn *next_by_source
     uint32_t bucket[2]
     int32_t uses            # the table, and each packet that holds it
+    uint8_t hashed          # bits: which of its tuples is in the table
+    uint8_t by_source       # it is in the list by source
     int32_t masquerade      # slot of the interface it was masqueraded to; -1
     uint64_t packets[2]
     uint64_t bytes[2]
     uint64_t id
     int64_t stream_since    # UDP: from when a stream is a stream
     TcpTrack tcp            # TCP; SCTP's state and tags will stand beside it
-    uint32_t vtag[2]
+    uint32_t vtag[2]        # SCTP: verification tag that each direction must bear
     uint8_t sctp_state
-from dataplane._fast.conntrack_table cimport Conntrack
+
+
+cdef struct CtSettings:
+    # net.netfilter.nf_conntrack_*; times in ns
+    int64_t tcp_timeout[14]     # by TcpState; then of too many retransmissions (12) and of unacknowledged data (13)
+    int64_t udp_timeout
+    int64_t udp_stream_timeout
+    int64_t icmp_timeout
+    int64_t icmp6_timeout
+    int64_t generic_timeout
+    int64_t gre_timeout
+    int64_t gre_stream_timeout
+    int64_t sctp_timeout[10]    # by SctpState
+    int64_t maximum             # connections
+    uint8_t checksum            # verify transport checksums at PREROUTING
+    uint8_t tcp_loose
+    uint8_t tcp_be_liberal
+    uint8_t tcp_ignore_invalid_rst
+    uint8_t tcp_max_retrans
+
+cdef struct Pool:
+    # Chunks, so that a connection never moves.
+    Conn **chunks
+    int32_t chunk_count
+    int32_t used                # of the last chunk
+    Conn *idle                  # by next[0]
+
+cdef struct Conntrack:
+    CtSettings settings
+    Pool pool
+    Conn **buckets              # NULL until the first connection
+    uint32_t mask
+    Conn **by_source            # of connections with source NAT, as nf_nat_bysource
+    uint32_t source_mask
+    uint64_t seed
+    int64_t count               # connections, confirmed or not
+    uint64_t next_id
+    uint32_t sweep              # bucket at which the reclaiming of expired entries goes on
+    # /proc/net/stat/nf_conntrack
+    uint64_t found
+    uint64_t invalid
+    uint64_t inserted
+    uint64_t insert_failed
+    uint64_t dropped
+    uint64_t early_dropped
+    uint64_t clash_resolved
+
+
 cdef class ConnectionTable:
     cdef Conntrack table

@@ -5,7 +5,7 @@ Source: include/uapi/linux/netfilter_ipv4.h (priorities). The lists are data, so
 
 from libc.stdint cimport int16_t, uint8_t
 
-from dataplane._fast.conntrack_table cimport Conntrack
+from dataplane._fast.conntrack cimport Conntrack
 from dataplane._fast.ruleset cimport RuleSet
 
 cpdef enum HookEntryKind:

@@ -276,6 +276,7 @@ cdef class Replay:
     cdef readonly int64_t injected
     cdef readonly int64_t delivered
     cdef readonly int64_t waiting
+    cdef readonly int64_t consumed
     cdef readonly int64_t completed_checksums
     cdef int64_t dropped_by[96]
     cdef int64_t left_by[16]
@@ -679,9 +680,9 @@ cdef class Replay:
         elif d.verdict == Verdict.QUEUED:
             self.waiting += 1
         else:
-            f.dropped[side] += 1
-            f.reason = d.reason
-            self.dropped_by[0] += 1
+            # Taken by a host itself: a fragment that was put together with others, or left the model.
+            self.consumed += 1
+            f.delivered[side] += 1
         return LEFT_NOTHING
 
     def run(self, PacketBatch batch):

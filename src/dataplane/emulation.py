@@ -1,0 +1,252 @@
+"""The façade: a cluster's objects, its agents and its hosts in one place.
+
+    cluster = Cluster.load("boutique.yaml", mode="iptables", cni="flannel", seed=0)
+    result = cluster.replay("in.pcap", write="out.pcapng")
+    result.flows()
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from dataplane._fast.batch import PacketBatch
+from dataplane._fast.replay import Replay
+from dataplane.agents.node import Agents, Options
+from dataplane.agents.underlay import OUTSIDE, UNDERLAY
+from dataplane.capture import CaptureReader, CaptureWriter, FolderWriter, open_capture
+from dataplane.cluster import ClusterState, complete, load_manifests
+from dataplane.datapath.fabric import Fabric
+from dataplane.errors import CaptureError, ModelError
+from dataplane.host.config import HostConfig
+from dataplane.mapping import parse_mapping
+from dataplane.result import Accounting, Result, collect
+
+if TYPE_CHECKING:
+    from dataplane.cluster import NodeState, PodState, ServiceState
+
+Progress = Callable[[int], object]
+"""Called with the number of packets read so far, once per batch."""
+
+
+class Cluster:
+    """A modelled cluster: its objects, completed, and the agents that configure its hosts.
+
+    Hosts are built anew for each replay, so replays do not see each other's connections.
+    """
+
+    def __init__(
+        self, state: ClusterState, *, mode: str = "iptables", cni: str = "flannel", seed: int = 0, mtu: int = 1500
+    ) -> None:
+        self.state = state
+        self.seed = seed
+        self.agents = Agents(state, Options(mode=mode, cni=cni, mtu=mtu))
+
+    @classmethod
+    def load(
+        cls,
+        *paths: str | Path,
+        mode: str = "iptables",
+        cni: str = "flannel",
+        nodes: int | None = None,
+        seed: int = 0,
+        mtu: int = 1500,
+    ) -> Self:
+        """Read manifests (files, folders, "-" for the standard input) and fill in what they leave out.
+
+        nodes: how many nodes at least. seed: of every choice that is drawn. mtu: of the nodes' underlay, bytes.
+        Raises ManifestError for what cannot be read or contradicts itself, ModelError for a mode or CNI plugin that is
+        not modelled.
+        """
+        state = complete(load_manifests(list(paths)), nodes, seed=seed)
+        return cls(state, mode=mode, cni=cni, seed=seed, mtu=mtu)
+
+    @property
+    def nodes(self) -> Sequence[NodeState]:
+        return self.state.nodes
+
+    @property
+    def pods(self) -> Sequence[PodState]:
+        return self.state.pods
+
+    @property
+    def services(self) -> Sequence[ServiceState]:
+        return self.state.services
+
+    def host_config(self, node: str) -> HostConfig:
+        """What a node is configured with. ModelError when there is no such node."""
+        return self.agents.host(node)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was read and plays no part, or is not modelled; one line each."""
+        lines = list(self.state.warnings)
+        lines += [f"{i.file}: document {i.document}: {i.kind} {i.name} ignored: {i.why}" for i in self.state.ignored]
+        lines += [
+            f"{n.object}: {n.field} not modelled: {n.why}"
+            for n in dict.fromkeys((*self.state.not_modelled, *self.agents.not_modelled))
+        ]
+        return lines
+
+    def fabric(self) -> Fabric:
+        """The hosts of the cluster, compiled and wired: underlay, outside, nodes by name, pods as NAMESPACE/NAME."""
+        fabric = Fabric(self.seed)
+        fabric.add(UNDERLAY, self.agents.underlay())
+        fabric.add(OUTSIDE, self.agents.outside())
+        for node in self.state.nodes:
+            fabric.add(node.name, self.agents.host(node.name))
+        for pod in self.agents.pods():
+            fabric.add(str(pod), self.agents.pod(pod.namespace, pod.name))
+        for wire in self.agents.topology():
+            fabric.connect(wire.host_a, wire.interface_a, wire.host_b, wire.interface_b)
+        return fabric
+
+    def replay(
+        self,
+        capture: str | os.PathLike[str],
+        *,
+        write: str | os.PathLike[str] | None = None,
+        places: str | Sequence[str] = "*",
+        maps: Iterable[str] = (),
+        link_delay_ns: int = 0,
+        progress: Progress | None = None,
+        rows: int = 4096,
+    ) -> Result:
+        """Send a capture through the cluster.
+
+        write: a pcapng with one interface per place, or, with a trailing slash or an existing folder, one pcap per
+        place. places: patterns of host/interface that are captured. maps: see dataplane.mapping. link_delay_ns: what
+        each link adds to a packet's time. rows: packets per batch, which changes no result.
+
+        A capture that ends badly is replayed up to there; the error is in `Result.error`. Raises CaptureError when
+        nothing of it can be read, MappingError for a map that does not parse or names nothing.
+        """
+        mappings = [parse_mapping(text, self.state) for text in maps]
+        fabric = self.fabric()
+        fabric.walk.link_delay = link_delay_ns
+        replay = Replay(fabric.walk, fabric.ids[OUTSIDE])
+        self._places(fabric, replay)
+        for mapping in mappings:
+            replay.map(mapping.network, mapping.members, port=mapping.port, to_port=mapping.to_port)
+        error = None
+        with ExitStack() as stack:
+            reader = stack.enter_context(open_capture(capture, rows=rows))
+            writer = _writer(stack, fabric, write, places)
+            try:
+                for batch in reader:
+                    replay.run(batch)
+                    if writer is not None:
+                        writer.write(fabric.captured())
+                    if progress is not None:
+                        progress(replay.read)
+            except CaptureError as problem:
+                if replay.read == 0:
+                    raise
+                error = problem
+            # What still waits for a neighbour is answered, or given up, within the seconds that follow.
+            fabric.walk.advance(fabric.walk.now + 10_000_000_000)
+            if writer is not None:
+                writer.write(fabric.captured())
+        return collect(self.state, fabric, replay, reader, error, self.notes + fabric.unmodelled)
+
+    def _places(self, fabric: Fabric, replay: Replay) -> None:
+        """Say which host sends for which address."""
+        for node in self.state.nodes:
+            for address in (*node.addresses, *node.external_addresses):
+                replay.place(address, fabric.ids[node.name])
+        for pod in self.state.pods:
+            if str(pod) in fabric.ids:
+                for address in pod.ips:
+                    replay.place(address, fabric.ids[str(pod)])
+        for service in self.state.services:
+            for address in (*service.cluster_ips, *service.external_ips):
+                replay.place(address)
+            for ingress in service.ingress:
+                if ingress.ip is not None:
+                    replay.place(ingress.ip)
+
+
+def _writer(
+    stack: ExitStack, fabric: Fabric, write: str | os.PathLike[str] | None, places: str | Sequence[str]
+) -> CaptureWriter | FolderWriter | None:
+    if write is None:
+        return None
+    patterns = [places] if isinstance(places, str) else list(places)
+    names = fabric.capture(part for pattern in patterns for part in pattern.split(","))
+    if not names:
+        raise ModelError(f"no place matches {', '.join(patterns)}; a place is HOST/INTERFACE, such as node-1/eth0")
+    if str(write).endswith(os.sep) or Path(write).is_dir():
+        return stack.enter_context(FolderWriter(write, names))
+    return stack.enter_context(CaptureWriter(write, names))
+
+
+def replay_host(
+    capture: str | os.PathLike[str],
+    config: HostConfig,
+    interface: str,
+    *,
+    write: str | os.PathLike[str] | None = None,
+    places: str | Sequence[str] = "*",
+    seed: int = 0,
+    progress: Progress | None = None,
+    rows: int = 4096,
+) -> Result:
+    """Let the frames of a capture arrive at one interface of a host, without any Kubernetes object.
+
+    config: as HostConfig.load reads a dump. Packets that were captured without an Ethernet header get one that is
+    addressed to the interface. Raises ModelError when there is no such interface; the rest as Cluster.replay.
+    """
+    fabric = Fabric(seed)
+    name = config.name or "host"
+    fabric.add(name, config, listening=True)
+    slots = list(fabric.compiled(name).interface_names)
+    if interface not in slots:
+        raise ModelError(f"the host has no interface {interface!r}; it has {', '.join(slots)}")
+    slot = slots.index(interface)
+    link = config.link(interface)
+    mac = (link.mac if link is not None else None) or 0
+    fabric.walk.keep_emitted = True
+    accounting = Accounting()
+    error = None
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_capture(capture, rows=rows))
+        writer = _writer(stack, fabric, write, places)
+        try:
+            for batch in _framed(reader, mac):
+                fabric.walk.receive(0, slot, batch)
+                accounting.add_batch(batch, fabric.walk.emitted(), slots, interface)
+                if writer is not None:
+                    writer.write(fabric.captured())
+                if progress is not None:
+                    progress(accounting.read)
+        except CaptureError as problem:
+            if accounting.read == 0:
+                raise
+            error = problem
+        fabric.walk.advance(fabric.walk.now + 10_000_000_000)
+        if writer is not None:
+            writer.write(fabric.captured())
+    return Result.of_host(accounting, error, fabric.unmodelled)
+
+
+def _framed(reader: CaptureReader, mac: int) -> Iterator[PacketBatch]:
+    """Batches of Ethernet frames only."""
+    for batch in reader:
+        count = len(batch)
+        if (batch.link_type[:count] == 1).all():
+            yield batch
+            continue
+        framed = PacketBatch(count, batch.used + 64 * count)
+        for i in range(count):
+            frame, network, protocol = batch.frame(i), int(batch.network[i]), int(batch.protocol[i])
+            time, original = int(batch.time[i]), int(batch.original[i])
+            if batch.link_type[i] != 1 and network != 0xFFFF:
+                header = mac.to_bytes(6) + bytes.fromhex("020000000001") + protocol.to_bytes(2)
+                original += len(header) - network
+                frame = header + frame[network:]
+            framed.append(frame, time, link_type=1, original=max(original, len(frame)))
+        framed.decode()
+        yield framed
