@@ -1,9 +1,9 @@
 """Real network namespaces, where the kernel's own tools print what the agents' texts become."""
 
+import json
 import os
 import shutil
 import subprocess
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
