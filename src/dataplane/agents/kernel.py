@@ -169,8 +169,8 @@ def kernel_fdb(links: Iterable[Link], addresses: Iterable[Address], forwarding: 
 def _groups(link: Link, subnets: Sequence[IPv6Interface], forwarding: bool) -> list[int]:
     snooping = link.bridge is not None and link.bridge.mcast_snooping
     groups = [ALL_SNOOPERS_4, ALL_HOSTS_4] if snooping else [ALL_HOSTS_4]
+    groups.append(ALL_NODES_6)  # joined even where disable_ipv6 keeps addresses away
     if subnets:
-        groups.append(ALL_NODES_6)
         if forwarding:
             groups.append(ALL_ROUTERS_6)
         if snooping:

@@ -93,6 +93,7 @@ def underlay_config(state: ClusterState, mtu: int) -> HostConfig:
         policy_rules(ipv6=False),
         fdb=tuple(kernel_fdb(links, addresses, forwarding=False)),
         sysctl={
+            "net.ipv4.ip_forward": "0",
             "net.bridge.bridge-nf-call-iptables": "0",
             "net.bridge.bridge-nf-call-ip6tables": "0",
             "net.bridge.bridge-nf-call-arptables": "0",
@@ -119,12 +120,14 @@ def outside_config(
     addresses = [*own_addresses(links, ipv6), *assigned]
     routes = kernel_routes(links, addresses, forwarding=False)
     for family in state.families:
+        # In table main, where `ip route add local` does not put it by itself: behind the nodes' own routes.
         routes.append(Route.of(ANYWHERE[family], "lo", type="local"))
         nodes = [address for node in state.nodes for address in node.addresses if address.version == family]
         routes += [Route.of(ip_network(address), ETH0) for address in nodes]
     # A router that knows nothing of the cluster's own addresses; nor may they count as the outside's.
     for network in (*state.cluster_cidrs, *state.service_cidrs):
-        routes.append(Route.of(network, type="blackhole"))
+        # IPv6 lists its blackholes as routes through lo.
+        routes.append(Route.of(network, None if network.version == 4 else "lo", type="blackhole"))
     routes += _balanced(state, entrances)
     return HostConfig(
         OUTSIDE,

@@ -23,10 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from socket import AF_INET6, inet_ntop, inet_pton
 
-from dataplane.agents.firewall import Firewall
+from dataplane.agents.firewall import Firewall, without_collection
 from dataplane.cluster.endpoints import (
     Choice,
     ProxyEndpoint,
@@ -394,6 +395,7 @@ def _spread(port: _Port, endpoints: Sequence[ProxyEndpoint], names: dict[str, st
     return rules
 
 
+@cache
 def probability(count: int) -> str:
     """One in `count` as iptables-save prints it: kube-proxy gives ten decimals, the kernel keeps 31 bits of them."""
     return f"{round(float(f'{1 / count:.10f}') * (1 << 31)) / (1 << 31):.11f}"
@@ -466,7 +468,8 @@ class Proxier:
     def sync(self, firewall: Firewall, node: NodeState, local_addresses: Iterable[Address]) -> None:
         """One full sync of the node's proxy. local_addresses: every address on an interface of the node."""
         static_chains(firewall, self.options)
-        fragments = self.fragments(node, firewall.family)
+        with without_collection():
+            fragments = self.fragments(node, firewall.family)
         end = node_port_jumps(self.options, firewall.family, local_addresses)
         firewall.replace("nat", chains.SERVICES, [*(rule for f in fragments for rule in f.services), *end])
         firewall.replace("nat", chains.NODE_PORTS, [rule for f in fragments for rule in f.node_ports])
