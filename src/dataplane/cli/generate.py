@@ -34,7 +34,7 @@ def generate(
     ipv6: Share = 0.0,
     concurrent: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
     rate: float = 100_000,
-    nodes: Nodes = 3,
+    nodes: Nodes = None,
     seed: Seed = 0,
 ) -> int:
     """Make a large capture for a cluster: conversations of its pods, and of clients outside, in both directions.
@@ -77,7 +77,7 @@ def generate(
         )
     except ValueError as error:
         raise InputError("generate", message=str(error)) from None
-    plan = traffic.plan(load(cluster, nodes), recipe)
+    plan = traffic.plan(load(cluster, nodes, seed), recipe)
     with progress(packets, "packets") as advance:
         traffic.write(plan, out, advance)
     counts = [(plan.kind == kind, *names) for kind, names in enumerate(KINDS)]
