@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..errors import ManifestError
-from .addresses import HostLocal
-from .fields import parse_address
-from .networks import Networks
-from .objects import Address, Endpoint, Family, NodeState, Objects, PodSpec, PodState
-from .scheduling import RoundRobin, daemon_tolerations, takes
-from .workloads import Key, Maker, daemon_pod, wanted_pods
+from dataplane.cluster.addresses import HostLocal
+from dataplane.cluster.fields import parse_address
+from dataplane.cluster.networks import Networks
+from dataplane.cluster.objects import Address, Endpoint, Family, NodeState, Objects, PodSpec, PodState
+from dataplane.cluster.scheduling import RoundRobin, daemon_tolerations, takes
+from dataplane.cluster.workloads import Key, Maker, daemon_pod, wanted_pods
+from dataplane.errors import ManifestError
 
 
 class _Entry:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..errors import ManifestError
-from .addresses import Band, cluster_ip_band, make_address, node_port_band, place
-from .networks import Networks
-from .objects import Address, Family, ServicePort, ServiceState
+from dataplane.cluster.addresses import Band, cluster_ip_band, make_address, node_port_band, place
+from dataplane.cluster.networks import Networks
+from dataplane.cluster.objects import Address, Family, ServicePort, ServiceState
+from dataplane.errors import ManifestError
 
 API_SERVER = ("default", "kubernetes")
 

@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ..errors import ManifestError
-from .endpoints import HEADLESS, TOPOLOGY_AWARE_HINTS, TOPOLOGY_MODE
-from .fields import parse_address
-from .objects import (
+from dataplane.cluster.endpoints import HEADLESS, TOPOLOGY_AWARE_HINTS, TOPOLOGY_MODE
+from dataplane.cluster.fields import parse_address
+from dataplane.cluster.objects import (
     SERVICE_NAME,
     ClusterState,
     Endpoint,
@@ -24,7 +23,8 @@ from .objects import (
     Subset,
     TargetRef,
 )
-from .workloads import word
+from dataplane.cluster.workloads import word
+from dataplane.errors import ManifestError
 
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 CONTROLLER = "endpointslice-controller.k8s.io"

@@ -10,9 +10,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ModelError
-from .objects import ClusterState, Endpoints, EndpointSlice, Namespace, NodeState, PodState, ServiceState, Workload
-from .slices import endpoints_objects
+from dataplane.cluster.objects import (
+    ClusterState,
+    Endpoints,
+    EndpointSlice,
+    Namespace,
+    NodeState,
+    PodState,
+    ServiceState,
+    Workload,
+)
+from dataplane.cluster.slices import endpoints_objects
+from dataplane.errors import ModelError
 
 NONE = "<none>"
 _SHOWN = 3  # of a list of addresses or ports

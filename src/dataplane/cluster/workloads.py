@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from .objects import TEMPLATE_HASH, Owner, PodSpec, PodState, Workload
+from dataplane.cluster.objects import TEMPLATE_HASH, Owner, PodSpec, PodState, Workload
 
 # The alphabet of k8s.io/apimachinery/pkg/util/rand: no vowels, nothing that looks like another letter.
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"

@@ -10,8 +10,8 @@ from copy import deepcopy
 from typing import Any
 from uuid import UUID
 
-from .addresses import place
-from .objects import (
+from dataplane.cluster.addresses import place
+from dataplane.cluster.objects import (
     ClusterState,
     Endpoint,
     EndpointPort,
@@ -25,7 +25,7 @@ from .objects import (
     TargetRef,
     Workload,
 )
-from .tables import resource, select
+from dataplane.cluster.tables import resource, select
 
 Manifest = dict[str, Any]
 
