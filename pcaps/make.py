@@ -191,7 +191,14 @@ def pod_object(item: Pod) -> dict[str, Any]:
             "hostIP": node_address(item.node),
             "conditions": [{"type": "Ready", "status": "True" if item.ready else "False"}],
             "containerStatuses": [
-                {"name": item.app, "image": f"{item.app}:1.4", "imageID": "", "ready": item.ready, "restartCount": 0}
+                {
+                    "name": item.app,
+                    "image": f"{item.app}:1.4",
+                    "imageID": "",
+                    "ready": item.ready,
+                    "restartCount": 0,
+                    "state": {"running": {}},
+                }
             ],
         },
     }

@@ -34,7 +34,7 @@ def generate(
     ipv6: Share = 0.0,
     concurrent: Annotated[int, Parameter(validator=validators.Number(gte=0))] = 0,
     rate: float = 100_000,
-    nodes: Nodes = None,
+    nodes: Nodes = 3,
     seed: Seed = 0,
 ) -> int:
     """Make a large capture for a cluster: conversations of its pods, and of clients outside, in both directions.

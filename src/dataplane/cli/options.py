@@ -23,9 +23,7 @@ Manifests = Annotated[
         help="What `kubectl get -o yaml` prints: files, folders, or - for the standard input.",
     ),
 ]
-Nodes = Annotated[
-    int | None, Parameter(help="Nodes that there are at least; by default those that are stated, or three.")
-]
+Nodes = Annotated[int, Parameter(help="Nodes to make where no manifest states or names one.")]
 Seed = Annotated[int, Parameter(help="Of every random choice: the same seed gives the same run.")]
 Mode = Annotated[Literal["iptables"], Parameter(help="How kube-proxy programs the nodes.")]
 Cni = Annotated[
@@ -34,7 +32,7 @@ Cni = Annotated[
 Output = Literal["table", "wide", "json", "yaml", "csv"]
 
 
-def load(manifests: list[str], nodes: int | None, seed: int = 0) -> ClusterState:
+def load(manifests: list[str], nodes: int, seed: int = 0) -> ClusterState:
     """The completed cluster, and on the standard error what of the manifests plays no part."""
     state = complete(load_manifests(manifests), nodes=nodes, seed=seed)
     report(state.warnings)
