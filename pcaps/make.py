@@ -153,7 +153,18 @@ def node_object(name: str) -> dict[str, Any]:
                 {"type": "Hostname", "address": name},
             ],
             "conditions": [{"type": "Ready", "status": "True"}],
-            "nodeInfo": {"kubeletVersion": "v1.33.1"},
+            "nodeInfo": {
+                "architecture": "amd64",
+                "bootID": "",
+                "containerRuntimeVersion": "containerd://2.1.1",
+                "kernelVersion": "6.1.0-37-amd64",
+                "kubeProxyVersion": "",
+                "kubeletVersion": "v1.33.1",
+                "machineID": "",
+                "operatingSystem": "linux",
+                "osImage": "Debian GNU/Linux 12 (bookworm)",
+                "systemUUID": "",
+            },
         },
     }
 
@@ -180,7 +191,14 @@ def pod_object(item: Pod) -> dict[str, Any]:
             "hostIP": node_address(item.node),
             "conditions": [{"type": "Ready", "status": "True" if item.ready else "False"}],
             "containerStatuses": [
-                {"name": item.app, "image": f"{item.app}:1.4", "imageID": "", "ready": item.ready, "restartCount": 0}
+                {
+                    "name": item.app,
+                    "image": f"{item.app}:1.4",
+                    "imageID": "",
+                    "ready": item.ready,
+                    "restartCount": 0,
+                    "state": {"running": {}},
+                }
             ],
         },
     }

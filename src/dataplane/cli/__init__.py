@@ -20,6 +20,7 @@ EXPECTED, UNEXPECTED, FAILED = 0, 1, 2
 
 # Verb -> what it does; the function of the same name is in the module of the same name.
 VERBS: dict[str, str] = {
+    "get": "Show nodes, pods, services, endpoints and more of a cluster, completed as the cluster would",
     "generate": "Make a large capture for a cluster",
 }
 HELP = (

@@ -77,7 +77,7 @@ def generate(
         )
     except ValueError as error:
         raise InputError("generate", message=str(error)) from None
-    plan = traffic.plan(load(cluster, nodes), recipe)
+    plan = traffic.plan(load(cluster, nodes, seed), recipe)
     with progress(packets, "packets") as advance:
         traffic.write(plan, out, advance)
     counts = [(plan.kind == kind, *names) for kind, names in enumerate(KINDS)]

@@ -23,7 +23,7 @@ Manifests = Annotated[
         help="What `kubectl get -o yaml` prints: files, folders, or - for the standard input.",
     ),
 ]
-Nodes = Annotated[int, Parameter(help="Nodes to make where the manifests state none.")]
+Nodes = Annotated[int, Parameter(help="Nodes to make where no manifest states or names one.")]
 Seed = Annotated[int, Parameter(help="Of every random choice: the same seed gives the same run.")]
 Mode = Annotated[Literal["iptables"], Parameter(help="How kube-proxy programs the nodes.")]
 Cni = Annotated[
@@ -32,9 +32,9 @@ Cni = Annotated[
 Output = Literal["table", "wide", "json", "yaml", "csv"]
 
 
-def load(manifests: list[str], nodes: int) -> ClusterState:
+def load(manifests: list[str], nodes: int, seed: int = 0) -> ClusterState:
     """The completed cluster, and on the standard error what of the manifests plays no part."""
-    state = complete(load_manifests(manifests), nodes=nodes)
+    state = complete(load_manifests(manifests), nodes=nodes, seed=seed)
     report(state.warnings)
     report(
         f"ignored: {item.kind} {item.name} ({item.file}, document {item.document}): {item.why}"

@@ -6,7 +6,7 @@ state = complete(load_manifests(["cluster.yaml"]), nodes=3)
 
 from typing import TYPE_CHECKING, Any
 
-from .objects import (
+from dataplane.cluster.objects import (
     ClusterState,
     Config,
     ContainerPort,
@@ -37,8 +37,8 @@ from .objects import (
 )
 
 if TYPE_CHECKING:
-    from .completion import complete
-    from .manifests import load_manifests, read_manifests
+    from dataplane.cluster.completion import complete
+    from dataplane.cluster.manifests import load_manifests, read_manifests
 
 __all__ = [
     "ClusterState",
@@ -73,7 +73,11 @@ __all__ = [
     "read_manifests",
 ]
 
-_LAZY = {"complete": ".completion", "load_manifests": ".manifests", "read_manifests": ".manifests"}
+_LAZY = {
+    "complete": "dataplane.cluster.completion",
+    "load_manifests": "dataplane.cluster.manifests",
+    "read_manifests": "dataplane.cluster.manifests",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -82,4 +86,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_LAZY[name], __name__), name)
+    return getattr(import_module(_LAZY[name]), name)

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
-from ..errors import ModelError
-from .objects import Address, Network
+from dataplane.cluster.objects import Address, Network
+from dataplane.errors import ModelError
 
 
 def place(seed: int, *names: object) -> int:

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..errors import ModelError
-from .networks import choose_networks
-from .nodes import complete_nodes
-from .objects import ClusterState, Namespace, Objects
-from .pods import complete_pods
-from .services import complete_services
-from .slices import complete_slices
+from dataplane.cluster.networks import choose_networks
+from dataplane.cluster.nodes import complete_nodes
+from dataplane.cluster.objects import ClusterState, Namespace, Objects
+from dataplane.cluster.pods import complete_pods
+from dataplane.cluster.services import complete_services
+from dataplane.cluster.slices import complete_slices
+from dataplane.errors import ModelError
 
 
 def complete(
     objects: Objects,
-    nodes: int | None = None,
+    nodes: int = 3,
     *,
     cluster_cidr: str | None = None,
     service_cidr: str | None = None,
@@ -32,7 +32,7 @@ def complete(
 ) -> ClusterState:
     """Fill in what the objects leave out.
 
-    nodes: how many nodes there are at least; by default those that are given or named, or three.
+    nodes: how many to make where no Node is given and no pod or endpoint names one.
     cluster_cidr, service_cidr, node_subnet: a network, or one of each family with a comma; by default what the
     configurations (kubeadm's, kube-proxy's, flannel's, ServiceCIDR objects) or the addresses of the objects show, else
     10.244.0.0/16, 10.96.0.0/12, 192.168.1.0/24 and fd00:10:244::/56, fd00:10:96::/112, fd00:192:168:1::/64.
@@ -41,8 +41,8 @@ def complete(
 
     Raises ManifestError where the objects contradict each other, ModelError where the arguments do not fit them.
     """
-    if nodes is not None and nodes < 0:
-        raise ModelError(f"{nodes} nodes")
+    if nodes < 1:
+        raise ModelError(f"a cluster of {nodes} nodes: it has at least one")
     networks = choose_networks(objects, cluster_cidr, service_cidr, node_subnet, families)
     completed, warnings = complete_nodes(objects, networks, nodes, {4: node_mask, 6: node_mask6})
     pods = complete_pods(objects, completed, networks)

@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from ..errors import ManifestError
-from .objects import Origin
+from dataplane.cluster.objects import Origin
+from dataplane.errors import ManifestError
 
 SUFFIXES = (".yaml", ".yml", ".json")
 

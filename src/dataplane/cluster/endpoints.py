@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .objects import ZONE, Address, Endpoint, EndpointSlice, Family, Network, NodeState, ServiceState
+from dataplane.cluster.objects import ZONE, Address, Endpoint, EndpointSlice, Family, Network, NodeState, ServiceState
 
 SERVICE_PROXY_NAME = "service.kubernetes.io/service-proxy-name"
 HEADLESS = "service.kubernetes.io/headless"

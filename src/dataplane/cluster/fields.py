@@ -8,8 +8,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
-from ..errors import ManifestError
-from .objects import Address, Network, Origin
+from dataplane.cluster.objects import Address, Network, Origin
+from dataplane.errors import ManifestError
 
 _DOTTED = re.compile(r"[0-9]+(?:\.[0-9]+){3}\Z")
 # RFC 1123 and RFC 1035 as k8s.io/apimachinery/pkg/util/validation checks them.

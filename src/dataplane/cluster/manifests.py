@@ -6,12 +6,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ManifestError
-from . import read_pods, read_services, unmodelled
-from .documents import Document, load_documents, parse_json, parse_yaml
-from .fields import Fields
-from .models import apps_v1, batch_v1, core_v1, discovery_v1, typed, unknown_fields
-from .objects import Config, Ignored, NodeState, NotModelled, Objects, Origin, Owner, PodState, ServiceState, Workload
+from dataplane.cluster import read_pods, read_services, unmodelled
+from dataplane.cluster.documents import Document, load_documents, parse_json, parse_yaml
+from dataplane.cluster.fields import Fields
+from dataplane.cluster.models import apps_v1, batch_v1, core_v1, discovery_v1, typed, unknown_fields
+from dataplane.cluster.objects import (
+    Config,
+    Ignored,
+    NodeState,
+    NotModelled,
+    Objects,
+    Origin,
+    Owner,
+    PodState,
+    ServiceState,
+    Workload,
+)
+from dataplane.errors import ManifestError
 
 # (apiVersion, kind) -> the model, its reader, the tuple of Objects that takes it.
 _KINDS: dict[tuple[str, str], tuple[Any, Callable[[Any, dict[str, Any], Fields], Any], str]] = {

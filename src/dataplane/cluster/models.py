@@ -15,7 +15,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from .fields import Fields
+from dataplane.cluster.fields import Fields
 
 
 class _Package(ModuleType):

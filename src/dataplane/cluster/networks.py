@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from ..errors import ModelError
-from .fields import parse_network
-from .objects import Address, Family, Network, Objects
+from dataplane.cluster.fields import parse_network
+from dataplane.cluster.objects import Address, Family, Network, Objects
+from dataplane.errors import ModelError
 
 # kubeadm's and flannel's for IPv4, kind's for IPv6.
 CLUSTER_CIDR: dict[Family, str] = {4: "10.244.0.0/16", 6: "fd00:10:244::/56"}

@@ -1,4 +1,4 @@
-"""The nodes of a completed cluster: those given, those that pods and endpoints name, those asked for."""
+"""The nodes of a completed cluster: those given, those that pods and endpoints name, or some made up."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from ..errors import ManifestError, ModelError
-from .addresses import NodeCidrs, make_address
-from .fields import parse_address
-from .networks import Networks
-from .objects import Address, Endpoint, Family, Network, NodeState, Objects, Origin
+from dataplane.cluster.addresses import NodeCidrs, make_address
+from dataplane.cluster.fields import parse_address
+from dataplane.cluster.networks import Networks
+from dataplane.cluster.objects import Address, Endpoint, Family, Network, NodeState, Objects, Origin
+from dataplane.errors import ManifestError, ModelError
 
-NODES = 3
 # The subnet's first addresses are for gateways and the like: node-1 gets the eleventh.
 _FIRST_NODE = 11
 
@@ -25,12 +24,12 @@ def natural(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def complete_nodes(
-    objects: Objects, networks: Networks, count: int | None, masks: dict[Family, int]
+    objects: Objects, networks: Networks, count: int, masks: dict[Family, int]
 ) -> tuple[tuple[NodeState, ...], list[str]]:
     """(nodes with index, addresses and pod CIDRs of every family, warnings).
 
-    Nodes are those given; those that a pod or an endpoint names, whose Node is not given; and `node-1`, `node-2`, ...
-    until there are `count`, or NODES where nothing is known. Raises ManifestError where two nodes share an address or
+    Nodes are those given, and those that a pod or an endpoint names, whose Node is not given; where there are none,
+    `count` are made: `node-1`, `node-2`, ... Raises ManifestError where two nodes share an address or
     a pod CIDR, ModelError where a network has no room.
     """
     warnings: list[str] = []
@@ -42,7 +41,7 @@ def complete_nodes(
     return tuple(nodes), warnings
 
 
-def _names(objects: Objects, count: int | None, warnings: list[str]) -> list[NodeState]:
+def _names(objects: Objects, count: int, warnings: list[str]) -> list[NodeState]:
     last = len(objects.nodes)
     nodes = sorted(objects.nodes, key=lambda node: (node.index if node.index >= 0 else last, natural(node.name)))
     known = {node.name for node in nodes}
@@ -56,16 +55,7 @@ def _names(objects: Objects, count: int | None, warnings: list[str]) -> list[Nod
             warnings.append(f"Node {name} is not given, {named[name]} names it: added")
     if named and not objects.nodes:
         warnings.append(f"no Node is given: {len(named)} that pods and endpoints name are added")
-    known.update(named)
-    if count is None:
-        count = 0 if nodes else NODES
-    number = 1
-    while len(nodes) < count:
-        name = f"node-{number}"
-        number += 1
-        if name not in known:
-            nodes.append(_created(name))
-    return nodes
+    return nodes or [_created(f"node-{number}") for number in range(1, count + 1)]
 
 
 def _created(name: str) -> NodeState:

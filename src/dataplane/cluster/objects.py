@@ -22,6 +22,7 @@ Family = Literal[4, 6]
 
 SERVICE_NAME = "kubernetes.io/service-name"
 ZONE = "topology.kubernetes.io/zone"
+TEMPLATE_HASH = "pod-template-hash"
 MAX_PODS = 110  # the kubelet's default
 
 
@@ -483,16 +484,35 @@ class ClusterState:
     _pods: Mapping[tuple[str, str], PodState] = field(init=False, repr=False, compare=False)
     _services: Mapping[tuple[str, str], ServiceState] = field(init=False, repr=False, compare=False)
     _on_node: Mapping[str, Sequence[PodState]] = field(init=False, repr=False, compare=False)
+    _owned: Mapping[tuple[str, str, str], Sequence[PodState]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         on_node: dict[str, list[PodState]] = {node.name: [] for node in self.nodes}
+        owned: dict[tuple[str, str, str], list[PodState]] = {}
+        deployments = {
+            (entry.namespace, entry.name): entry.owner.name
+            for entry in self.workloads
+            if entry.kind == "ReplicaSet" and entry.owner is not None and entry.owner.kind == "Deployment"
+        }
         for pod in self.pods:
             if pod.node is not None:
                 on_node.setdefault(pod.node, []).append(pod)
+            owner = pod.owner
+            if owner is None:
+                continue
+            owned.setdefault((pod.namespace, owner.kind, owner.name), []).append(pod)
+            if owner.kind == "ReplicaSet":
+                suffix = "-" + pod.labels.get(TEMPLATE_HASH, "")
+                name = deployments.get((pod.namespace, owner.name))
+                if name is None and len(suffix) > 1 and owner.name.endswith(suffix):
+                    name = owner.name.removesuffix(suffix)
+                if name is not None:
+                    owned.setdefault((pod.namespace, "Deployment", name), []).append(pod)
         object.__setattr__(self, "_nodes", {node.name: node for node in self.nodes})
         object.__setattr__(self, "_pods", {(pod.namespace, pod.name): pod for pod in self.pods})
         object.__setattr__(self, "_services", {(service.namespace, service.name): service for service in self.services})
         object.__setattr__(self, "_on_node", on_node)
+        object.__setattr__(self, "_owned", owned)
 
     def node(self, name: str) -> NodeState | None:
         return self._nodes.get(name)
@@ -506,6 +526,10 @@ class ClusterState:
     def pods_on(self, node: str) -> Sequence[PodState]:
         """The pods bound to a node, in state order, finished ones and those of the host's network included."""
         return self._on_node.get(node, ())
+
+    def pods_of(self, kind: str, namespace: str, name: str) -> Sequence[PodState]:
+        """The pods that a workload controls, in state order; a Deployment's are those of its ReplicaSets."""
+        return self._owned.get((namespace, kind, name), ())
 
     def service_slices(self, namespace: str, name: str, family: Family) -> tuple[EndpointSlice, ...]:
         return tuple(s for s in self.endpoints.get((namespace, name), ()) if s.family == family)

@@ -6,20 +6,36 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..errors import ManifestError
-from .addresses import HostLocal
-from .fields import parse_address
-from .networks import Networks
-from .objects import Address, Endpoint, Family, NodeState, Objects, PodSpec, PodState
-from .scheduling import RoundRobin, daemon_tolerations, takes
-from .workloads import Key, Maker, daemon_pod, wanted_pods
+from dataplane.cluster.addresses import HostLocal
+from dataplane.cluster.fields import parse_address
+from dataplane.cluster.networks import Networks
+from dataplane.cluster.objects import Address, Endpoint, Family, NodeState, Objects, PodSpec, PodState
+from dataplane.cluster.scheduling import RoundRobin, daemon_tolerations, takes
+from dataplane.cluster.workloads import Key, Maker, daemon_pod, wanted_pods
+from dataplane.errors import ManifestError
 
 
-@dataclass(slots=True)
 class _Entry:
-    key: Key
-    pod: PodState
-    daemon: bool = False
+    """A pod on its way to completion: what changes is kept beside it, for one new value at the end."""
+
+    __slots__ = ("daemon", "ips", "key", "node", "pending", "pod", "started")
+
+    def __init__(self, key: Key, pod: PodState, daemon: bool = False) -> None:
+        self.key = key
+        self.pod = pod
+        self.daemon = daemon
+        self.node = pod.node
+        self.ips = pod.ips
+        self.started = False
+        self.pending = False
+
+    def done(self) -> PodState:
+        pod = self.pod
+        if self.pending:
+            return replace(pod, node=self.node, phase="Pending", ready=False)
+        if self.started and pod.phase == "Pending":
+            pod = replace(pod, phase="Running", ready=True)
+        return pod if self.node == pod.node and self.ips == pod.ips else replace(pod, node=self.node, ips=self.ips)
 
 
 @dataclass(slots=True)
@@ -63,7 +79,7 @@ def complete_pods(objects: Objects, nodes: Sequence[NodeState], networks: Networ
 
     _bind(entries, nodes, warnings)
     reserved = _address(entries, by_name, networks, set(owners), warnings)
-    pods = sorted((entry.pod for entry in entries), key=lambda pod: (pod.namespace, pod.name))
+    pods = sorted((entry.done() for entry in entries), key=lambda pod: (pod.namespace, pod.name))
     nodes = tuple(replace(node, last_reserved=reserved.get(node.name, node.last_reserved)) for node in nodes)
     return CompletedPods(tuple(pods), nodes, warnings)
 
@@ -165,8 +181,8 @@ def _bind(entries: list[_Entry], nodes: Sequence[NodeState], warnings: list[str]
     turns = RoundRobin(nodes)
     index = {node.name: node.index for node in nodes}
     for entry in entries:
-        if entry.pod.node is not None and not entry.pod.finished:
-            turns.count(index[entry.pod.node], turn=not entry.daemon)
+        if entry.node is not None and not entry.pod.finished:
+            turns.count(index[entry.node], turn=not entry.daemon)
     waiting: dict[str, int] = {}
     for entry in entries:
         pod = entry.pod
@@ -174,15 +190,10 @@ def _bind(entries: list[_Entry], nodes: Sequence[NodeState], warnings: list[str]
             continue
         bound = turns.bind(pod.spec)
         if bound is not None:
-            started = pod.phase == "Pending"
-            entry.pod = replace(
-                pod,
-                node=nodes[bound].name,
-                phase="Running" if started else pod.phase,
-                ready=True if started else pod.ready,
-            )
+            entry.node = nodes[bound].name
+            entry.started = True
             continue
-        entry.pod = replace(pod, phase="Pending", ready=False)
+        entry.pending = True
         reason = f"Pod {pod.namespace}/{entry.key[1]} stays Pending: {turns.reason(pod.spec)}"
         waiting[reason] = waiting.get(reason, 0) + 1
     warnings.extend(reason if count == 1 else f"{reason} ({count} pods)" for reason, count in waiting.items())
@@ -208,9 +219,9 @@ def _address(
     outside: list[PodState] = []
     for entry in entries:
         pod = entry.pod
-        if pod.node is None or pod.finished:
+        if entry.node is None or pod.finished:
             continue
-        node = nodes[pod.node]
+        node = nodes[entry.node]
         if pod.ips:
             if not pod.host_network and not all(_inside(ip, node) for ip in pod.ips):
                 outside.append(pod)
@@ -218,23 +229,24 @@ def _address(
         if _stays_pending(pod):
             continue
         if pod.host_network:
-            found = [address for family in networks.families if (address := node.address(family)) is not None]
-            entry.pod = replace(pod, ips=tuple(found))
+            found = (node.address(family) for family in networks.families)
+            entry.ips = tuple(address for address in found if address is not None)
             continue
         ips: list[Address] = []
         for family in networks.families:
             store = stores.get((node.name, family))
             if store is None:
                 store = stores[node.name, family] = _store(node, family, taken)
-            ip = store.allocate() if store is not None else None
+            ip = store.allocate()
             if ip is None:
                 break
             ips.append(ip)
-        if len(ips) < len(networks.families):
-            entry.pod = replace(pod, phase="Pending", ready=False)
-            warnings.append(f"Pod {pod} stays Pending: no address is left in the pod CIDR of Node {node.name}")
+        if len(ips) == len(networks.families):
+            entry.ips = tuple(ips)
+            entry.started = True
         else:
-            entry.pod = replace(pod, ips=tuple(ips))
+            entry.pending = True
+            warnings.append(f"Pod {pod} stays Pending: no address is left in the pod CIDR of Node {node.name}")
     if outside:
         warnings.append(
             f"{len(outside)} pods have an address outside the pod CIDR of their node, the first is {outside[0]}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .fields import PROTOCOLS, Fields
-from .models import apps_v1, batch_v1, core_v1, meta_v1
-from .objects import (
+from dataplane.cluster.fields import PROTOCOLS, Fields
+from dataplane.cluster.models import apps_v1, batch_v1, core_v1, meta_v1
+from dataplane.cluster.objects import (
     MAX_PODS,
     Address,
     ContainerPort,

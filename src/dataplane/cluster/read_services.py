@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .fields import PROTOCOLS, Fields
-from .models import core_v1, discovery_v1, meta_v1
-from .objects import (
+from dataplane.cluster.fields import PROTOCOLS, Fields
+from dataplane.cluster.models import core_v1, discovery_v1, meta_v1
+from dataplane.cluster.objects import (
     Address,
     Endpoint,
     EndpointPort,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
-from .objects import NodeState, PodSpec, Taint, Toleration
+from dataplane.cluster.objects import NodeState, PodSpec, Taint, Toleration
 
 UNSCHEDULABLE = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
 # What the DaemonSet controller adds to its pods.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..errors import ManifestError
-from .addresses import Band, cluster_ip_band, make_address, node_port_band, place
-from .networks import Networks
-from .objects import Address, Family, ServicePort, ServiceState
+from dataplane.cluster.addresses import Band, cluster_ip_band, make_address, node_port_band, place
+from dataplane.cluster.networks import Networks
+from dataplane.cluster.objects import Address, Family, ServicePort, ServiceState
+from dataplane.errors import ManifestError
 
 API_SERVER = ("default", "kubernetes")
 
@@ -16,10 +16,11 @@ API_SERVER = ("default", "kubernetes")
 def complete_services(
     services: Sequence[ServiceState], networks: Networks, seed: int
 ) -> tuple[tuple[ServiceState, ...], list[str]]:
-    """(Services by namespace and name, warnings). What is stated is believed and comes first; then the rest is given out in that order, each
-    at a place that the seed and the Service's own names draw (see `addresses`).
+    """(Services by namespace and name, warnings).
 
-    Raises ManifestError where an address or a node port is taken, out of range or not to be had.
+    What is stated is believed and comes first; then the rest is given out in that order, each at a place that the seed
+    and the Service's own names draw (see `addresses`). Raises ManifestError where an address or a node port is taken,
+    out of range or not to be had.
     """
     ordered = sorted(services, key=lambda service: (service.namespace, service.name))
     ordered = [_with_families(service, networks.families) for service in ordered]

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ..errors import ManifestError
-from .endpoints import HEADLESS, TOPOLOGY_AWARE_HINTS, TOPOLOGY_MODE
-from .fields import parse_address
-from .objects import (
+from dataplane.cluster.endpoints import HEADLESS, TOPOLOGY_AWARE_HINTS, TOPOLOGY_MODE
+from dataplane.cluster.fields import parse_address
+from dataplane.cluster.objects import (
     SERVICE_NAME,
+    ClusterState,
     Endpoint,
     EndpointPort,
     Endpoints,
@@ -20,9 +20,11 @@ from .objects import (
     NotModelled,
     PodState,
     ServiceState,
+    Subset,
     TargetRef,
 )
-from .workloads import word
+from dataplane.cluster.workloads import word
+from dataplane.errors import ManifestError
 
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 CONTROLLER = "endpointslice-controller.k8s.io"
@@ -222,3 +224,31 @@ def mirror(service: ServiceState, legacy: Endpoints) -> Iterator[EndpointSlice]:
                 piece = tuple(endpoints[first : first + PER_SLICE])
                 yield _slice(service, kind, number, subset.ports, piece, manager, legacy.labels)
                 number += 1
+
+
+def endpoints_objects(state: ClusterState) -> list[Endpoints]:
+    """The Endpoints objects of the cluster by (namespace, name): those given, and what the endpoints controller keeps
+    for the other Services, from their slices of the primary family."""
+    given = {(entry.namespace, entry.name): entry for entry in state.legacy_endpoints}
+    for service in state.services:
+        key = (service.namespace, service.name)
+        slices = [piece for piece in state.endpoints.get(key, ()) if piece.family is not None]
+        if key in given or service.type == "ExternalName" or not (slices or service.selector):
+            continue
+        family = service.ip_families[0] if service.ip_families else 4
+        given[key] = _as_endpoints(service, [piece for piece in slices if piece.family == family])
+    return [given[key] for key in sorted(given)]
+
+
+def _as_endpoints(service: ServiceState, slices: Sequence[EndpointSlice]) -> Endpoints:
+    groups: dict[Ports, dict[str, Endpoint]] = {}
+    for piece in slices:
+        for endpoint in piece.endpoints:
+            # Terminating pods are not in Endpoints objects, unless unready addresses are.
+            if not endpoint.terminating or service.publish_not_ready_addresses:
+                groups.setdefault(piece.ports, {}).setdefault(endpoint.address, endpoint)
+    subsets = [
+        Subset(tuple(group[address] for address in sorted(group)), ports) for ports, group in groups.items() if group
+    ]
+    subsets.sort(key=lambda subset: subset.endpoints[0].address)
+    return Endpoints(service.namespace, service.name, tuple(subsets), labels=dict(service.labels))

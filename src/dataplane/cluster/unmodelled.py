@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .models import core_v1
-from .objects import EndpointSlice, ServiceState
+from dataplane.cluster.models import core_v1
+from dataplane.cluster.objects import EndpointSlice, ServiceState
 
 NAMES = "names are not resolved, a capture holds addresses"
 PLACED = "pods without a node are placed round robin, by nodeName, nodeSelector and taints alone"

@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from .objects import Owner, PodSpec, PodState, Workload
+from dataplane.cluster.objects import TEMPLATE_HASH, Owner, PodSpec, PodState, Workload
 
 # The alphabet of k8s.io/apimachinery/pkg/util/rand: no vowels, nothing that looks like another letter.
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-TEMPLATE_HASH = "pod-template-hash"
 # generateName keeps room for the suffix in a name of 63 characters.
 _BASE = 58
 

@@ -290,11 +290,7 @@ def _connected4(address: Address) -> list[Route]:
     device, ip, network = address.interface, address.address.ip, address.address.network
     hop = (NextHop(device=device),)
     loopback = ip.is_loopback
-    routes = [
-        Route(
-            ipaddress.ip_network(ip), hop, TABLE_LOCAL, "local", scope="host", prefsrc=ip, protocol="kernel"
-        )
-    ]
+    routes = [Route(ipaddress.ip_network(ip), hop, TABLE_LOCAL, "local", scope="host", prefsrc=ip, protocol="kernel")]
     if network.prefixlen < 32 and "noprefixroute" not in address.flags:
         if loopback:
             routes.append(Route(network, hop, TABLE_LOCAL, "local", scope="host", prefsrc=ip, protocol="kernel"))

@@ -134,9 +134,7 @@ class Host:
 
     def counters(self) -> dict[str, InterfaceCounters]:
         """By interface."""
-        return {
-            name: InterfaceCounters(*self._compiled.interface_counters(slot)) for name, slot in self._slots.items()
-        }
+        return {name: InterfaceCounters(*self._compiled.interface_counters(slot)) for name, slot in self._slots.items()}
 
     def drops(self) -> dict[Reason, int]:
         """Packets dropped, by reason."""
