@@ -95,10 +95,12 @@ class FolderWriter:
         index = chosen(batch, rows)
         if index is None:
             index = np.arange(len(batch), dtype=np.int64)
-        elif len(index) and (index.min() < 0 or index.max() >= len(batch)):
+        if len(index) == 0:
+            return
+        if index.min() < 0 or index.max() >= len(batch):
             raise IndexError(f"rows {index.min()} to {index.max()} of {len(batch)}")
         interface = batch.interface[index]
-        if len(interface) and (interface.min() < 0 or interface.max() >= len(self.paths)):
+        if interface.min() < 0 or interface.max() >= len(self.paths):
             raise ModelError(f"interfaces {interface.min()} to {interface.max()} of {len(self.paths)}")
         if np.any(self._link_types[interface] != batch.link_type[index]):
             raise ModelError("a row has another link type than its interface")

@@ -99,7 +99,7 @@ def interface_block(name: str, link_type: int, description: str = "") -> bytes:
 
 
 class PcapngFile:
-    """A pcapng file behind a window. Raises CaptureError when nothing sound comes before its first packet."""
+    """A pcapng file behind a window. Raises CaptureError when its first section header is not sound."""
 
     format = "pcapng"
 
@@ -116,7 +116,11 @@ class PcapngFile:
         self.packet_comments: dict[int, list[str]] = {}
         self._section()
         # Nothing fits into this batch: all that comes before the first packet is read.
-        self._fill(PacketBatch(0, 0))
+        self._damage: CaptureError | None = None
+        try:
+            self._fill(PacketBatch(0, 0))
+        except CaptureError as error:
+            self._damage = error
 
     @property
     def counts(self) -> Counts:
@@ -131,20 +135,19 @@ class PcapngFile:
 
     def batches(self, batch: PacketBatch) -> Iterator[PacketBatch]:
         """Fill `batch` again and again; it is cleared in between."""
-        error: CaptureError | None = None
-        more = True
+        more = self._damage is None
         while more:
             self.packet_comments = {}
             batch.clear()
             try:
                 more = self._fill(batch)
-            except CaptureError as damage:
-                error = damage
+            except CaptureError as error:
+                self._damage = error
                 more = False
             if len(batch):
                 yield batch
-        if error is not None:
-            raise error
+        if self._damage is not None:
+            raise self._damage
 
     def _fill(self, batch: PacketBatch) -> bool:
         """Read on until the batch is full (True) or the file ends (False)."""
@@ -182,7 +185,7 @@ class PcapngFile:
         return self._error(0, "block", f"the file ends after {length} of {need} bytes of the block")
 
     def _whole_block(self, shortest: int) -> bytes:
-        """The present block without its type and lengths, and the window moved behind it."""
+        """What the present block holds between its type and length and the length at its end."""
         window = self._window
         (length,) = struct.unpack_from(self._order + "I", window.buffer, window.start + 4)
         if length < shortest or length % 4:

@@ -94,6 +94,8 @@ class CaptureReader:
                 yield batch
         except CaptureError as error:
             raise self._blame(error) from None
+        finally:
+            self.close()
         if self._gunzip is not None and self._gunzip.damage:
             raise CaptureError(self.name, f"byte {self._window.offset}", "gzip", self._gunzip.damage)
 
