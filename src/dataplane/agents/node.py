@@ -97,22 +97,13 @@ class Agents:
     def host(self, name: str) -> HostConfig:
         """The configuration of a node."""
         node = self.node(name)
-        families = [family for family in self.state.families if node.address(family) is not None]
+        families = self._families(node)
         ipv6 = 6 in families
-        flannel_links = self.flannel.links(node, FIRST_INDEX)
-        attachments = self._attachments(node)
-        index = FIRST_INDEX + len(flannel_links)
-        eth0 = Link(ETH0, index=2, mac=stable_mac("node", node.name), mtu=self.options.mtu)
-        pods = bridge.node_links(node, index, attachments, self.flannel.pod_mtu, self.flannel.options.hairpin)
-        links = [Link.lo(), eth0, *flannel_links, *pods]
-        addresses = [
-            *own_addresses(links, ipv6),
-            *(self._eth0_address(node, family) for family in families),
-            *self.flannel.addresses(node, links),
-            *bridge.node_addresses(node, attachments),
-        ]
+        links = self._links(node)
+        addresses = self._addresses(node, links)
         remote, neighbours, entries = self.flannel.remote(node)
         routes = [*kernel_routes(links, addresses, forwarding=True), *self._default_routes(families), *remote]
+        # kube-proxy programs both families on every node, also where the cluster has one.
         firewalls = {family: self._firewall(node, family, addresses) for family in (4, 6)}
         return HostConfig(
             node.name,
@@ -175,7 +166,38 @@ class Agents:
     @property
     def not_modelled(self) -> Sequence[NotModelled]:
         """What the objects ask of the agents and does not happen."""
-        return self.proxier.not_modelled()
+        return self.proxier.not_modelled
+
+    def firewall(self, name: str, family: Family) -> Firewall:
+        """What a node's agents make of its iptables (4) or ip6tables (6)."""
+        node = self.node(name)
+        return self._firewall(node, family, self._addresses(node, self._links(node)))
+
+    def _firewall(self, node: NodeState, family: Family, addresses: Sequence[Address]) -> Firewall:
+        firewall = Firewall(family)
+        kubelet.sync(firewall)
+        self.proxier.sync(firewall, node, (entry.address.ip for entry in addresses))
+        self.flannel.sync(firewall, node)
+        return firewall
+
+    def _families(self, node: NodeState) -> list[Family]:
+        return [family for family in self.state.families if node.address(family) is not None]
+
+    def _links(self, node: NodeState) -> list[Link]:
+        flannel = self.flannel.links(node, FIRST_INDEX)
+        eth0 = Link(ETH0, index=2, mac=stable_mac("node", node.name), mtu=self.options.mtu)
+        index, hairpin = FIRST_INDEX + len(flannel), self.flannel.options.hairpin
+        pods = bridge.node_links(node, index, self._attachments(node), self.flannel.pod_mtu, hairpin)
+        return [Link.lo(), eth0, *flannel, *pods]
+
+    def _addresses(self, node: NodeState, links: Sequence[Link]) -> list[Address]:
+        families = self._families(node)
+        return [
+            *own_addresses(links, 6 in families),
+            *(self._eth0_address(node, family) for family in families),
+            *self.flannel.addresses(node, links),
+            *bridge.node_addresses(node, self._attachments(node)),
+        ]
 
     def _attachments(self, node: NodeState) -> list[bridge.Attachment]:
         first = FIRST_INDEX + len(self.flannel.links(node, FIRST_INDEX)) + 1
@@ -193,13 +215,6 @@ class Agents:
             for family in families
             if (value := self._gateways.get(family)) is not None
         ]
-
-    def _firewall(self, node: NodeState, family: Family, addresses: Sequence[Address]) -> Firewall:
-        firewall = Firewall(family)
-        kubelet.sync(firewall)
-        self.proxier.sync(firewall, node, (entry.address.ip for entry in addresses))
-        self.flannel.sync(firewall, node)
-        return firewall
 
     def _sysctls(self, links: Sequence[Link], ipv6: bool) -> dict[str, str]:
         settings = {

@@ -186,12 +186,12 @@ class Flannel:
         entries: list[FdbEntry] = []
         for family in self.families:
             subnet = self.state.node_subnet(family)
-            own = node.address(family)
+            direct = self.options.direct_routing and subnet is not None and node.address(family) in subnet
+            near = subnet if direct else None
             for lease in self.leases[family]:
                 if lease.node is node:
                     continue
-                adjacent = subnet is not None and own in subnet and lease.public in subnet
-                if self.options.backend == "host-gw" or (self.options.direct_routing and adjacent):
+                if self.options.backend == "host-gw" or (near is not None and lease.public in near):
                     routes.append(lease.direct)
                 else:
                     routes.append(lease.tunnelled)
