@@ -140,6 +140,9 @@ def outside_config(
             "net.ipv4.ip_forward": "0",
             "net.ipv4.conf.all.rp_filter": "0",
             "net.ipv4.conf.default.rp_filter": "0",
+            # It is many hosts: one of them may well send to another through the cluster.
+            "net.ipv4.conf.all.accept_local": "1",
+            "net.ipv4.conf.default.accept_local": "1",
             "net.ipv6.conf.all.disable_ipv6": "0" if ipv6 else "1",
             "net.ipv6.conf.default.disable_ipv6": "0" if ipv6 else "1",
         },

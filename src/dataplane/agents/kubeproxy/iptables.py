@@ -95,7 +95,7 @@ class Detector:
         """The match for any other packet, with the destination match, which stands between source and interface."""
         if self.interface:
             return f"{destination}! -i {self.interface} "
-        return f"! -s {self.source} {destination}" if self.source is not None else destination
+        return f"! -s {printed(self.source)} {destination}" if self.source is not None else destination
 
 
 def detector(options: ProxyOptions, state: ClusterState, node: NodeState, family: Family) -> Detector:
