@@ -18,7 +18,7 @@ from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from dataplane.agents.firewall import Firewall
-from dataplane.agents.kernel import stable_mac
+from dataplane.agents.identity import stable_mac
 from dataplane.cluster.objects import ClusterState, Config, Family, Network, NodeState
 from dataplane.errors import ManifestError, ModelError
 from dataplane.host.config import Address, FdbEntry, Link, Neighbour, Route, Vxlan, mac_number
