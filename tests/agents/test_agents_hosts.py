@@ -8,7 +8,8 @@ from agent_namespaces import build, namespace, needs_namespaces
 
 from dataplane.agents import Agents
 from dataplane.cluster import complete, load_manifests
-from dataplane.host.config import mac_text
+from dataplane.host.config import HostConfig, mac_text
+from dataplane.host.loader import commands
 
 SAMPLE = Path(__file__).parent / "sample.yaml"
 TABLES = {254: "main", 255: "local", 253: "default"}
@@ -19,16 +20,21 @@ def agents():
     return Agents(complete(load_manifests(SAMPLE)))
 
 
+def said(agents, name):
+    match name:
+        case "pod":
+            return agents.pod("default", "web-1")
+        case "outside":
+            return agents.outside()
+        case "underlay":
+            return agents.underlay()
+    return agents.host(name)
+
+
 @pytest.fixture(scope="module", params=["node-1", "pod", "outside", "underlay"])
 def pair(agents, request):
     """(what the agents say, a namespace built from it)"""
-    configs = {
-        "node-1": lambda: agents.host("node-1"),
-        "pod": lambda: agents.pod("default", "web-1"),
-        "outside": agents.outside,
-        "underlay": agents.underlay,
-    }
-    config = configs[request.param]()
+    config = said(agents, request.param)
     with namespace() as far, namespace() as host:
         build(host, far, config)
         settle(host, config)
@@ -178,3 +184,26 @@ def test_fdb(pair):
     }
     ours = {(e.interface, mac_text(e.mac), str(e.dst) if e.dst else None, e.master, e.self_) for e in config.fdb}
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["node-1", "node-2", "pod", "outside", "underlay"])
+def test_a_dump_reads_back(agents, name, tmp_path):
+    config = said(agents, name)
+    config.save(tmp_path)
+    found = HostConfig.load(tmp_path)
+    for part in ("links", "addresses", "routes", "rules", "neighbours", "fdb", "sysctl", "iptables", "ip6tables"):
+        assert getattr(found, part) == getattr(config, part), part
+    assert found.warnings == found.unmodelled == ()
+
+
+@needs_namespaces
+@pytest.mark.parametrize("name", ["node-1", "pod", "outside", "underlay"])
+def test_the_commands_that_make_a_host_real_all_succeed(agents, name):
+    config = said(agents, name)
+    far_names = {link.name: f"far{link.index}" for link in config.links}
+    with namespace() as far, namespace() as host:
+        for command in commands(config, far.name, far_names):
+            host.run(*command.argv, text=command.input)
+        assert [link["ifname"] for link in host.json("ip", "-json", "link", "show")] == [
+            link.name for link in config.links
+        ]

@@ -192,7 +192,7 @@ def test_the_same_rules_whether_other_nodes_were_asked_before_or_not():
 
 def test_a_health_check_that_nobody_answers_is_named():
     documents = service(kind="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=31000)
-    (entry,) = Proxier(cluster(*documents), ProxyOptions()).not_modelled()
+    (entry,) = Proxier(cluster(*documents), ProxyOptions()).not_modelled
     assert (entry.object, entry.field) == ("Service default/web", "spec.healthCheckNodePort")
 
 

@@ -19,16 +19,8 @@ from dataplane.agents import kubelet
 from dataplane.agents.cni import bridge
 from dataplane.agents.cni.flannel import NET_CONF, Flannel, flannel_options
 from dataplane.agents.firewall import Firewall
-from dataplane.agents.kernel import (
-    kernel_fdb,
-    kernel_routes,
-    listed_addresses,
-    listed_routes,
-    own_addresses,
-    policy_rules,
-    stable_mac,
-    with_broadcast,
-)
+from dataplane.agents.forwarding import own_entries
+from dataplane.agents.identity import stable_mac
 from dataplane.agents.kubeproxy.iptables import Proxier
 from dataplane.agents.kubeproxy.options import proxy_options
 from dataplane.agents.kubeproxy.sysctls import proxy_sysctls
@@ -45,7 +37,7 @@ from dataplane.agents.underlay import (
 )
 from dataplane.cluster.objects import ClusterState, Config, Family, NodeState, NotModelled, PodState
 from dataplane.errors import ModelError
-from dataplane.host.config import Address, HostConfig, Link, Route
+from dataplane.host.config import Address, FdbEntry, HostConfig, Link, Route
 
 FIRST_INDEX = 3  # behind lo and eth0
 
@@ -97,36 +89,15 @@ class Agents:
     def host(self, name: str) -> HostConfig:
         """The configuration of a node."""
         node = self.node(name)
-        families = [family for family in self.state.families if node.address(family) is not None]
-        ipv6 = 6 in families
-        flannel_links = self.flannel.links(node, FIRST_INDEX)
-        attachments = self._attachments(node)
-        index = FIRST_INDEX + len(flannel_links)
-        eth0 = Link(ETH0, index=2, mac=stable_mac("node", node.name), mtu=self.options.mtu)
-        pods = bridge.node_links(node, index, attachments, self.flannel.pod_mtu, self.flannel.options.hairpin)
-        links = [Link.lo(), eth0, *flannel_links, *pods]
-        addresses = [
-            *own_addresses(links, ipv6),
-            *(self._eth0_address(node, family) for family in families),
-            *self.flannel.addresses(node, links),
-            *bridge.node_addresses(node, attachments),
-        ]
-        remote, neighbours, entries = self.flannel.remote(node)
-        routes = [*kernel_routes(links, addresses, forwarding=True), *self._default_routes(families), *remote]
-        firewalls = {family: self._firewall(node, family, addresses) for family in (4, 6)}
-        return HostConfig(
-            node.name,
-            tuple(links),
-            listed_addresses(links, addresses),
-            listed_routes(routes),
-            policy_rules(ipv6),
-            tuple(neighbours),
-            (*kernel_fdb(links, addresses, forwarding=True), *entries),
-            firewalls[4].ruleset(),
-            firewalls[6].ruleset(),
-            sysctl=self._sysctls(links, ipv6),
-            unmodelled=tuple(f"{entry.object}: {entry.field}: {entry.why}" for entry in self.not_modelled),
-        )
+        config, entries = self._network(node)
+        # kube-proxy programs both families on every node, also where the cluster has one.
+        rules = {family: self._firewall(node, family, config.addresses).ruleset() for family in (4, 6)}
+        return config.with_(fdb=(*own_entries(config), *entries), iptables=rules[4], ip6tables=rules[6])
+
+    def firewall(self, name: str, family: Family) -> Firewall:
+        """What a node's agents make of its iptables (4) or ip6tables (6)."""
+        node = self.node(name)
+        return self._firewall(node, family, self._network(node)[0].addresses)
 
     def pod(self, namespace: str, name: str) -> HostConfig:
         """The configuration of a pod's network namespace."""
@@ -137,19 +108,15 @@ class Agents:
         if attachment is None:
             why = "it is in its node's" if pod.host_network else "it does not run"
             raise ModelError(f"pod {pod} has no network namespace of its own: {why}")
-        ipv6 = any(ip.version == 6 for ip in pod.ips)
-        links = [Link.lo(), bridge.pod_link(attachment)]
-        addresses = [*own_addresses(links, ipv6), *bridge.pod_addresses(attachment)]
-        routes = bridge.pod_routes(self.node(pod.node or ""), attachment, self.flannel.options.networks)
-        return HostConfig(
+        node = self.node(pod.node or "")
+        config = HostConfig(
             str(pod),
-            tuple(links),
-            listed_addresses(links, addresses),
-            listed_routes([*kernel_routes(links, addresses, forwarding=False), *routes]),
-            policy_rules(ipv6),
-            fdb=tuple(kernel_fdb(links, addresses, forwarding=False)),
-            sysctl=_pod_sysctls(ipv6),
-        )
+            (Link.lo(), bridge.pod_link(attachment)),
+            tuple(bridge.pod_addresses(attachment)),
+            tuple(bridge.pod_routes(node, attachment, self.flannel.options.networks)),
+            sysctl=_pod_sysctls(ipv6=any(ip.version == 6 for ip in pod.ips)),
+        ).completed()
+        return config.with_(fdb=tuple(own_entries(config)))
 
     def outside(self) -> HostConfig:
         """The host that stands for everything outside."""
@@ -175,7 +142,47 @@ class Agents:
     @property
     def not_modelled(self) -> Sequence[NotModelled]:
         """What the objects ask of the agents and does not happen."""
-        return self.proxier.not_modelled()
+        return self.proxier.not_modelled
+
+    def _network(self, node: NodeState) -> tuple[HostConfig, list[FdbEntry]]:
+        """A node without its rules, and flanneld's forwarding entries."""
+        families, links = self._families(node), self._links(node)
+        routes, neighbours, entries = self.flannel.remote(node)
+        config = HostConfig(
+            node.name,
+            tuple(links),
+            tuple(self._addresses(node, links)),
+            (*self._default_routes(families), *routes),
+            neighbours=tuple(neighbours),
+            sysctl=self._sysctls(links, 6 in families),
+            unmodelled=tuple(f"{entry.object}: {entry.field}: {entry.why}" for entry in self.not_modelled),
+        )
+        return config.completed(), entries
+
+    def _firewall(self, node: NodeState, family: Family, addresses: Sequence[Address]) -> Firewall:
+        firewall = Firewall(family)
+        kubelet.sync(firewall)
+        self.proxier.sync(firewall, node, (entry.address.ip for entry in addresses))
+        self.flannel.sync(firewall, node)
+        return firewall
+
+    def _families(self, node: NodeState) -> list[Family]:
+        return [family for family in self.state.families if node.address(family) is not None]
+
+    def _links(self, node: NodeState) -> list[Link]:
+        flannel = self.flannel.links(node, FIRST_INDEX)
+        eth0 = Link(ETH0, index=2, mac=stable_mac("node", node.name), mtu=self.options.mtu)
+        index, hairpin = FIRST_INDEX + len(flannel), self.flannel.options.hairpin
+        pods = bridge.node_links(node, index, self._attachments(node), self.flannel.pod_mtu, hairpin)
+        return [Link.lo(), eth0, *flannel, *pods]
+
+    def _addresses(self, node: NodeState, links: Sequence[Link]) -> list[Address]:
+        families = self._families(node)
+        return [
+            *(self._eth0_address(node, family) for family in families),
+            *self.flannel.addresses(node, links),
+            *bridge.node_addresses(node, self._attachments(node)),
+        ]
 
     def _attachments(self, node: NodeState) -> list[bridge.Attachment]:
         first = FIRST_INDEX + len(self.flannel.links(node, FIRST_INDEX)) + 1
@@ -185,7 +192,7 @@ class Agents:
         address, subnet = node.address(family), self.state.node_subnet(family)
         assert address is not None
         length = subnet.prefixlen if subnet is not None and address in subnet else address.max_prefixlen
-        return with_broadcast(ETH0, ip_interface(f"{address}/{length}"))
+        return bridge.with_broadcast(ETH0, ip_interface(f"{address}/{length}"))
 
     def _default_routes(self, families: Sequence[Family]) -> list[Route]:
         return [
@@ -193,13 +200,6 @@ class Agents:
             for family in families
             if (value := self._gateways.get(family)) is not None
         ]
-
-    def _firewall(self, node: NodeState, family: Family, addresses: Sequence[Address]) -> Firewall:
-        firewall = Firewall(family)
-        kubelet.sync(firewall)
-        self.proxier.sync(firewall, node, (entry.address.ip for entry in addresses))
-        self.flannel.sync(firewall, node)
-        return firewall
 
     def _sysctls(self, links: Sequence[Link], ipv6: bool) -> dict[str, str]:
         settings = {

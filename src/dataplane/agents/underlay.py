@@ -16,15 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
-from dataplane.agents.kernel import (
-    kernel_fdb,
-    kernel_routes,
-    listed_addresses,
-    listed_routes,
-    own_addresses,
-    policy_rules,
-    stable_mac,
-)
+from dataplane.agents.forwarding import own_entries
+from dataplane.agents.identity import stable_mac
 from dataplane.cluster.endpoints import ServicePortInfo
 from dataplane.cluster.objects import ClusterState, Family, NodeState
 from dataplane.errors import ModelError
@@ -84,14 +77,9 @@ def underlay_config(state: ClusterState, mtu: int) -> HostConfig:
                 port=BridgePort(),
             )
         )
-    addresses = own_addresses(links, ipv6=False)
-    return HostConfig(
+    config = HostConfig(
         UNDERLAY,
         tuple(links),
-        tuple(addresses),
-        listed_routes(kernel_routes(links, addresses, forwarding=False)),
-        policy_rules(ipv6=False),
-        fdb=tuple(kernel_fdb(links, addresses, forwarding=False)),
         sysctl={
             "net.ipv4.ip_forward": "0",
             "net.bridge.bridge-nf-call-iptables": "0",
@@ -100,7 +88,8 @@ def underlay_config(state: ClusterState, mtu: int) -> HostConfig:
             "net.ipv6.conf.all.disable_ipv6": "1",
             "net.ipv6.conf.default.disable_ipv6": "1",
         },
-    )
+    ).completed()
+    return config.with_(fdb=tuple(own_entries(config)))
 
 
 def outside_config(
@@ -116,9 +105,8 @@ def outside_config(
     links = [Link.lo(), Link(ETH0, index=2, mac=stable_mac(OUTSIDE), mtu=mtu)]
     values = [value for family in state.families if (value := gateway(state, family)) is not None]
     # No connected route: only the nodes are on this wire, every other address of the subnet is the outside host's.
-    assigned = [Address(ETH0, value, flags=("noprefixroute",)) for value in values]
-    addresses = [*own_addresses(links, ipv6), *assigned]
-    routes = kernel_routes(links, addresses, forwarding=False)
+    addresses = [Address(ETH0, value, flags=("noprefixroute",)) for value in values]
+    routes: list[Route] = []
     for family in state.families:
         # In table main, where `ip route add local` does not put it by itself: behind the nodes' own routes.
         routes.append(Route.of(ANYWHERE[family], "lo", type="local"))
@@ -126,24 +114,25 @@ def outside_config(
         routes += [Route.of(ip_network(address), ETH0) for address in nodes]
     # A router that knows nothing of the cluster's own addresses; nor may they count as the outside's.
     for network in (*state.cluster_cidrs, *state.service_cidrs):
-        # IPv6 lists its blackholes as routes through lo.
-        routes.append(Route.of(network, None if network.version == 4 else "lo", type="blackhole"))
+        routes.append(Route.of(network, type="blackhole"))
     routes += _balanced(state, entrances)
-    return HostConfig(
+    config = HostConfig(
         OUTSIDE,
         tuple(links),
-        listed_addresses(links, addresses),
-        listed_routes(routes),
-        policy_rules(ipv6),
-        fdb=tuple(kernel_fdb(links, addresses, forwarding=False)),
+        tuple(addresses),
+        tuple(routes),
         sysctl={
             "net.ipv4.ip_forward": "0",
             "net.ipv4.conf.all.rp_filter": "0",
             "net.ipv4.conf.default.rp_filter": "0",
+            # It is many hosts: one of them may well send to another through the cluster.
+            "net.ipv4.conf.all.accept_local": "1",
+            "net.ipv4.conf.default.accept_local": "1",
             "net.ipv6.conf.all.disable_ipv6": "0" if ipv6 else "1",
             "net.ipv6.conf.default.disable_ipv6": "0" if ipv6 else "1",
         },
-    )
+    ).completed()
+    return config.with_(fdb=tuple(own_entries(config)))
 
 
 def _balanced(state: ClusterState, entrances: Iterable[tuple[NodeState, ServicePortInfo]]) -> list[Route]:

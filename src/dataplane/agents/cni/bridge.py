@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
-from ipaddress import ip_interface
+from ipaddress import IPv4Interface, ip_interface
 
-from dataplane.agents.kernel import stable_mac, with_broadcast
+from dataplane.agents.identity import hexadecimal, stable_mac
 from dataplane.cluster.objects import Network, NodeState, PodState
 from dataplane.host.config import Address, Bridge, BridgePort, IPAddress, IPInterface, Link, Route
 
@@ -67,9 +66,8 @@ def _prefix(node: NodeState, ip: IPAddress) -> int:
 
 def port_name(pod: PodState, taken: Iterable[str] = ()) -> str:
     """`veth` and 8 hexadecimal digits, as the plugin names the node's end."""
-    digits = sha256(str(pod).encode()).hexdigest()
     # Two pods of one node meet in 32 bits once in a blue moon; then the later one takes its next digits.
-    names = (f"veth{digits[start : start + 8]}" for start in range(len(digits) - 8))
+    names = (f"veth{hexadecimal(str(pod), start)}" for start in range(56))
     return next(name for name in names if name not in taken)
 
 
@@ -85,6 +83,13 @@ def bridge_mac(node: NodeState) -> int:
 def gateway(network: Network) -> IPInterface:
     """host-local gives the first address of the node's range to the bridge, and to no pod."""
     return ip_interface((int(network.network_address) + 1, network.prefixlen))
+
+
+def with_broadcast(interface: str, value: IPInterface) -> Address:
+    """An address as netlink libraries add it: in IPv4 with the broadcast address of its network, if that has one."""
+    if isinstance(value, IPv4Interface) and value.network.prefixlen < 31:
+        return Address(interface, value, broadcast=value.network.broadcast_address)
+    return Address(interface, value)
 
 
 def node_links(node: NodeState, index: int, attachments: Sequence[Attachment], mtu: int, hairpin: bool) -> list[Link]:

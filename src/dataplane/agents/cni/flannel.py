@@ -18,7 +18,7 @@ from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from dataplane.agents.firewall import Firewall
-from dataplane.agents.kernel import stable_mac
+from dataplane.agents.identity import stable_mac
 from dataplane.cluster.objects import ClusterState, Config, Family, Network, NodeState
 from dataplane.errors import ManifestError, ModelError
 from dataplane.host.config import Address, FdbEntry, Link, Neighbour, Route, Vxlan, mac_number
@@ -186,12 +186,12 @@ class Flannel:
         entries: list[FdbEntry] = []
         for family in self.families:
             subnet = self.state.node_subnet(family)
-            own = node.address(family)
+            direct = self.options.direct_routing and subnet is not None and node.address(family) in subnet
+            near = subnet if direct else None
             for lease in self.leases[family]:
                 if lease.node is node:
                     continue
-                adjacent = subnet is not None and own in subnet and lease.public in subnet
-                if self.options.backend == "host-gw" or (self.options.direct_routing and adjacent):
+                if self.options.backend == "host-gw" or (near is not None and lease.public in near):
                     routes.append(lease.direct)
                 else:
                     routes.append(lease.tunnelled)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from socket import AF_INET6, inet_ntop, inet_pton
 
@@ -95,7 +95,7 @@ class Detector:
         """The match for any other packet, with the destination match, which stands between source and interface."""
         if self.interface:
             return f"{destination}! -i {self.interface} "
-        return f"! -s {self.source} {destination}" if self.source is not None else destination
+        return f"! -s {printed(self.source)} {destination}" if self.source is not None else destination
 
 
 def detector(options: ProxyOptions, state: ClusterState, node: NodeState, family: Family) -> Detector:
@@ -529,7 +529,8 @@ class Proxier:
                     return node
         return nodes[0] if nodes else None
 
-    def not_modelled(self) -> list[NotModelled]:
+    @cached_property
+    def not_modelled(self) -> tuple[NotModelled, ...]:
         """What Services and their endpoints ask for and does not happen, or not as kube-proxy 1.30 would do it."""
         found: dict[tuple[str, str], NotModelled] = {}
         for family in self.state.families:
@@ -542,7 +543,7 @@ class Proxier:
                     if family == 4 and canonical(endpoint.address, family) != endpoint.address:
                         why = f"{NOT_CANONICAL}: {endpoint.address}"
                         found[service, endpoint.address] = NotModelled(service, "endpoints", why)
-        return list(found.values())
+        return tuple(found.values())
 
     def _choice(self, port: _Proxied, node: NodeState) -> Choice:
         endpoints = port.endpoints
