@@ -98,22 +98,22 @@ def _families(objects: Objects, asked: Sequence[int] | None, cluster: dict[Famil
         if not asked or len(set(asked)) != len(asked) or not set(asked) <= {4, 6}:
             raise ModelError(f"families {tuple(asked)!r} are not (4,), (6,), (4, 6) or (6, 4)")
         return tuple(6 if family == 6 else 4 for family in asked)
-    order: dict[Family, None] = dict.fromkeys(cluster)
-    # Nodes and pods show what the cluster has, and in which order.
-    for node in objects.nodes:
-        order.update(dict.fromkeys(network.version for network in node.pod_cidrs))
-    for pod in objects.pods:
-        order.update(dict.fromkeys(ip.version for ip in pod.ips))
-    wanted: dict[Family, None] = {}
+    # Nodes show what the cluster has and in which order, else pods; the one that is first most often is the primary.
+    shown: list[tuple[Family, ...]] = [tuple(cluster)] if cluster else []
+    shown = shown or [tuple(network.version for network in node.pod_cidrs) for node in objects.nodes if node.pod_cidrs]
+    shown = shown or [tuple(ip.version for ip in pod.ips) for pod in objects.pods if pod.ips]
+    wanted: set[Family] = {family for order in shown for family in order}
     for service in objects.services:
-        wanted.update(dict.fromkeys((*service.ip_families, *(ip.version for ip in service.cluster_ips))))
+        wanted.update(service.ip_families)
+        wanted.update(ip.version for ip in service.cluster_ips)
         if service.ip_family_policy == "RequireDualStack":
-            wanted.update({4: None, 6: None})
-    if not order:
-        # IPv4 comes first unless every Service that says anything says IPv6.
-        order = {6: None} if set(wanted) == {6} else {4: None}
-    order.update(wanted)
-    return tuple(order)
+            wanted |= {4, 6}
+    for pod in objects.pods:
+        wanted.update(ip.version for ip in pod.ips)
+    first = [order[0] for order in shown]
+    primary: Family = 6 if first.count(6) > first.count(4) or wanted == {6} else 4
+    other: Family = 4 if primary == 6 else 6
+    return (primary, other) if other in wanted else (primary,)
 
 
 def _guess(

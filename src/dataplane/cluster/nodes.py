@@ -42,20 +42,21 @@ def complete_nodes(
 
 
 def _names(objects: Objects, count: int, warnings: list[str]) -> list[NodeState]:
-    last = len(objects.nodes)
-    nodes = sorted(objects.nodes, key=lambda node: (node.index if node.index >= 0 else last, natural(node.name)))
-    known = {node.name for node in nodes}
+    known = {node.name for node in objects.nodes}
     named: dict[str, str] = {}
     for node, who in _references(objects):
         if node not in known:
-            named.setdefault(node, who)
-    for name in sorted(named, key=natural):
-        nodes.append(_created(name))
-        if objects.nodes:
-            warnings.append(f"Node {name} is not given, {named[name]} names it: added")
-    if named and not objects.nodes:
+            named[node] = min(who, named.get(node, who))
+    if objects.nodes:
+        warnings.extend(
+            f"Node {name} is not given, {named[name]} names it: added" for name in sorted(named, key=natural)
+        )
+    elif named:
         warnings.append(f"no Node is given: {len(named)} that pods and endpoints name are added")
-    return nodes or [_created(f"node-{number}") for number in range(1, count + 1)]
+    nodes = [*objects.nodes, *map(_created, named)] or [_created(f"node-{number}") for number in range(1, count + 1)]
+    # Nodes of a completed cluster keep their place before any that come later.
+    last = len(nodes)
+    return sorted(nodes, key=lambda node: (node.index if node.index >= 0 else last, natural(node.name)))
 
 
 def _created(name: str) -> NodeState:

@@ -164,11 +164,11 @@ def _pods_of_endpoints(
             made[key] = replace(pod, ips=(*pod.ips, address))
             owners[address] = made[key]
 
-    for piece in objects.endpoint_slices:
+    for piece in sorted(objects.endpoint_slices, key=lambda piece: (piece.namespace, piece.name)):
         if piece.family is not None:
             for endpoint in piece.endpoints:
                 imply(piece.namespace, piece.service or piece.name, endpoint)
-    for legacy in objects.endpoints:
+    for legacy in sorted(objects.endpoints, key=lambda legacy: (legacy.namespace, legacy.name)):
         for subset in legacy.subsets:
             for endpoint in subset.endpoints:
                 imply(legacy.namespace, legacy.name, endpoint)
@@ -183,7 +183,7 @@ def _bind(entries: list[_Entry], nodes: Sequence[NodeState], warnings: list[str]
     for entry in entries:
         if entry.node is not None and not entry.pod.finished:
             turns.count(index[entry.node], turn=not entry.daemon)
-    waiting: dict[str, int] = {}
+    waiting: dict[tuple[str, str], list[PodState]] = {}
     for entry in entries:
         pod = entry.pod
         if pod.node is not None or pod.finished or _stays_pending(pod):
@@ -194,9 +194,12 @@ def _bind(entries: list[_Entry], nodes: Sequence[NodeState], warnings: list[str]
             entry.started = True
             continue
         entry.pending = True
-        reason = f"Pod {pod.namespace}/{entry.key[1]} stays Pending: {turns.reason(pod.spec)}"
-        waiting[reason] = waiting.get(reason, 0) + 1
-    warnings.extend(reason if count == 1 else f"{reason} ({count} pods)" for reason, count in waiting.items())
+        why = (f"{pod.owner.kind} {pod.namespace}/{pod.owner.name}" if pod.owner else "", turns.reason(pod.spec))
+        waiting.setdefault(why, []).append(pod)
+    for (owner, reason), pods in waiting.items():
+        who = f"Pod {pods[0]} stays" if len(pods) == 1 or not owner else f"{len(pods)} pods of {owner} stay"
+        more = f" ({len(pods)} pods)" if len(pods) > 1 and not owner else ""
+        warnings.append(f"{who} Pending: {reason}{more}")
 
 
 def _stays_pending(pod: PodState) -> bool:
