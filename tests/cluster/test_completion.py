@@ -174,7 +174,8 @@ def test_families_follow_from_the_objects():
     "options",
     [
         {"nodes": 0},
-        {"nodes": 300},
+        {"nodes": 300, "cluster_cidr": "10.244.0.0/16"},
+        {"nodes": 300, "node_subnet": "192.168.1.0/24"},
         {"cluster_cidr": "10.0.0.0"},
         {"cluster_cidr": "10.0.0.0/8,11.0.0.0/8"},
         {"families": (5,)},
@@ -186,6 +187,17 @@ def test_families_follow_from_the_objects():
 def test_arguments_that_do_not_fit(options):
     with pytest.raises(ModelError):
         cluster(**options)
+
+
+def test_networks_that_nobody_states_are_wide_enough():
+    state = cluster(nodes=1000, families=(4, 6))
+    assert [str(network) for network in state.cluster_cidrs] == ["10.240.0.0/13", "fd00:10:244::/53"]
+    assert [str(network) for network in state.node_subnets] == ["192.168.0.0/21", "fd00:192:168:1::/64"]
+    assert len({node.pod_cidr(4) for node in state.nodes}) == 1000
+    assert (
+        "the cluster network 10.244.0.0/16 is too small for the nodes, it is taken to be 10.240.0.0/13"
+        in state.warnings
+    )
 
 
 def test_no_pod_network_on_the_nodes_own():
