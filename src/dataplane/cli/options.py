@@ -20,13 +20,18 @@ Manifests = Annotated[
         allow_repeating=True,
         negative=(),
         show_default=False,
+        metavar="MANIFESTS",
         help="What `kubectl get -o yaml` prints: files, folders, or - for the standard input.",
     ),
 ]
 Nodes = Annotated[int, Parameter(help="Nodes to make where no manifest states or names one.")]
 Seed = Annotated[int, Parameter(help="Of every random choice: the same seed gives the same run.")]
 Mode = Annotated[
-    str, Parameter(help="kube-proxy's mode: iptables. By default what the cluster's configuration of it says.")
+    str,
+    Parameter(
+        show_default=False,
+        help="kube-proxy's mode: iptables. By default what the cluster's configuration of it says.",
+    ),
 ]
 Cni = Annotated[str, Parameter(help="What connects the pods: flannel; its backend is what its net-conf.json says.")]
 Mtu = Annotated[int, Parameter(help="Of the nodes' network, in bytes.")]

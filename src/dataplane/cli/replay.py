@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,18 +31,18 @@ def replay(
     /,
     *,
     cluster: Manifests = (),  # type: ignore[assignment]
-    host: Path | None = None,
-    in_: Annotated[str, Parameter(name="--in")] = "",
+    host: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
+    in_: Annotated[str, Parameter(name="--in", show_default=False, metavar="INTERFACE")] = "",
     mode: Mode = "",
     cni: Cni = "flannel",
     nodes: Nodes = 3,
     mtu: Mtu = 1500,
     seed: Seed = 0,
-    map: Annotated[tuple[str, ...], Parameter(negative=())] = (),
-    write: Annotated[str | None, Parameter(name=["--write", "-w"])] = None,
-    capture_: Annotated[str, Parameter(name="--capture")] = "*",
-    link_delay: str = "0ns",
-    flows: Path | None = None,
+    map: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="FROM=TO")] = (),
+    write: Annotated[str | None, Parameter(name=["--write", "-w"], metavar="OUT")] = None,
+    capture_: Annotated[str, Parameter(name="--capture", metavar="PLACES")] = "*",
+    link_delay: Annotated[str, Parameter(metavar="TIME")] = "0ns",
+    flows: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     output: Annotated[Form, Parameter(name=["--output", "-o"])] = "table",
 ) -> int:
     """Send a capture through a cluster, or through one host.
@@ -49,7 +50,7 @@ def replay(
     A packet whose source lives in the cluster is sent by its owner, any other enters from outside. The answers that
     were recorded are sent by the endpoint that the cluster has chosen, and must arrive as they were recorded. Prints a
     row per Service and per path between others, then where every packet went. The exit status is 1 where something
-    that was sent did not arrive.
+    that was sent did not arrive, or nothing could be sent.
 
     Parameters
     ----------
@@ -76,6 +77,7 @@ def replay(
     if (host is None) == (not cluster):
         raise InputError("replay", message="needs a cluster (-c) or a host (--host), and not both")
     delay = _duration(link_delay)
+    flow_file = _checked(flows) if flows is not None else None
     with progress(None, "packets") as advance:
         if host is None:
             if in_:
@@ -87,8 +89,8 @@ def replay(
         else:
             result = _through_host(capture, host, in_, map, write, capture_, seed, advance)
     report(result.notes)
-    if flows is not None:
-        write_flows(result, flows)
+    if flow_file is not None:
+        write_flows(result, flow_file)
     print(text(result, output), end="")
     if output == "csv":
         report([result.accounting.line()])
@@ -97,7 +99,9 @@ def replay(
         sys.stdout.flush()
         print(f"dataplane: {result.error}", file=sys.stderr)
         return FAILED
-    return EXPECTED if result.as_expected else UNEXPECTED
+    # Nothing sent is nothing that arrived: whoever asked for a replay did not get one.
+    idle = result.accounting.read and not result.accounting.injected
+    return EXPECTED if result.as_expected and not idle else UNEXPECTED
 
 
 def _through_host(
@@ -191,28 +195,30 @@ def _plain(result: Result) -> dict[str, Any]:
     }
 
 
+def _checked(path: Path) -> Path:
+    """The path, once it is clear that flows can be written there: a long replay should not end in a surprise."""
+    if path.suffix not in (".parquet", ".arrow", ".csv", ".jsonl"):
+        raise InputError(path, field="--flows", message="is none of .parquet, .arrow, .csv, .jsonl")
+    if path.suffix in (".parquet", ".arrow") and find_spec("pyarrow") is None:
+        message = "needs pyarrow (pip install 'dataplane-emulator[arrow]'); .csv and .jsonl do not"
+        raise InputError(path, field="--flows", message=message)
+    return path
+
+
 def write_flows(result: Result, path: Path) -> None:
-    """One row per flow into a file whose name says its kind. Raises InputError for a name that says none."""
+    """One row per flow into a file whose name says its kind: .parquet, .arrow, .csv or .jsonl."""
     names = list(result.columns)
-    rows = list(zip(*result.columns.values(), strict=True))
+    rows = zip(*result.columns.values(), strict=True)
     match path.suffix:
         case ".csv":
             path.write_text(comma_separated(names, rows))
         case ".jsonl":
             path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows))
-        case ".parquet" | ".arrow":
-            try:
-                table = result.flows()
-            except ImportError:
-                message = "needs pyarrow (pip install 'dataplane-emulator[arrow]'); .csv and .jsonl do not"
-                raise InputError(path, field="--flows", message=message) from None
-            if path.suffix == ".parquet":
-                from pyarrow import parquet
+        case ".parquet":
+            from pyarrow import parquet
 
-                parquet.write_table(table, path)
-            else:
-                from pyarrow import feather
+            parquet.write_table(result.flows(), path)
+        case ".arrow":
+            from pyarrow import feather
 
-                feather.write_feather(table, path, compression="uncompressed")
-        case _:
-            raise InputError(path, field="--flows", message="is none of .parquet, .arrow, .csv, .jsonl")
+            feather.write_feather(result.flows(), path, compression="uncompressed")
