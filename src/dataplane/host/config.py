@@ -16,6 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dataplane.host.conntrack import ConnectionRow, ConnectionTuple
+from dataplane.host.ipset import IpSet, IpSetEntry
+from dataplane.host.notation import mac_number, mac_text
 from dataplane.host.sysctl import Sysctl
 
 if TYPE_CHECKING:
@@ -60,19 +63,6 @@ TABLE_DEFAULT, TABLE_MAIN, TABLE_LOCAL = 253, 254, 255
 
 FOREVER = 0xFFFFFFFF
 """The lifetime of an address that does not expire, in seconds."""
-
-
-def mac_number(text: str) -> int:
-    """The 48-bit number of "02:00:00:00:00:01", first octet highest. ValueError if it is not six octets."""
-    octets = text.split(":")
-    if len(octets) != 6 or not all(1 <= len(octet) <= 2 for octet in octets):
-        raise ValueError(f"{text!r} is not a MAC address")
-    return int.from_bytes(bytes(int(octet, 16) for octet in octets))
-
-
-def mac_text(number: int) -> str:
-    """The text of a 48-bit MAC, as the kernel's tools print it."""
-    return number.to_bytes(6).hex(":")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +170,7 @@ class Link:
     carrier: bool = True  # IFF_LOWER_UP
     loopback: bool = False
     noarp: bool = False
+    point_to_point: bool = False
     promisc: bool = False
     allmulti: bool = False
     broadcast: bool = True  # IFF_BROADCAST
@@ -195,6 +186,7 @@ class Link:
     tx_queue_length: int = 1000
     aliases: tuple[str, ...] = ()  # alternative names
     raw: Raw | None = field(default=None, compare=False, repr=False)
+    raw_address: Raw | None = field(default=None, compare=False, repr=False)  # its head in addresses.json
 
     def __post_init__(self) -> None:
         if not self.up and self.carrier:
@@ -204,6 +196,19 @@ class Link:
     def lo(cls, up: bool = True) -> Self:
         """The loopback device as every namespace has it."""
         return cls("lo", mac=0, mtu=65536, up=up, loopback=True, broadcast=False, multicast=False)
+
+    @classmethod
+    def dummy(cls, name: str, mac: int | None, **more: Any) -> Self:
+        """A dummy device: no ARP, no multicast, as the kernel makes it."""
+        return cls(name, "dummy", mac=mac, noarp=True, multicast=False, **more)
+
+    @classmethod
+    def tunnel(cls, name: str, mac: int | None = None, persist: bool = True, **more: Any) -> Self:
+        """A tap device where a MAC is given, else a tun device (layer 3, point to point, no ARP)."""
+        if mac is not None:
+            return cls(name, "tun", mac=mac, tun=Tun("tap", persist), **more)
+        flags = {"noarp": True, "point_to_point": True, "broadcast": False, "tx_queue_length": 500}
+        return cls(name, "tun", tun=Tun("tun", persist), **{**flags, **more})
 
     @property
     def ethernet(self) -> bool:
@@ -305,6 +310,8 @@ class Route:
         network = ipaddress.ip_network("0.0.0.0/0" if destination == "default" else destination)
         gateway = None if via is None else ipaddress.ip_address(via)
         kind = more.get("type", "unicast")
+        if network.version == 6 and device is None and kind in ("blackhole", "unreachable", "prohibit", "throw"):
+            device = "lo"  # where the kernel hangs them
         if isinstance(more.get("prefsrc"), str):
             more["prefsrc"] = ipaddress.ip_address(more["prefsrc"])
         if network.version == 6:
@@ -353,7 +360,7 @@ class PolicyRule:
     suppress_group: str | None = None
     l3mdev: bool = False
     tunnel_id: int = 0
-    protocol: str = "unspec"  # who made it: kernel, boot, static, ...
+    protocol: str = "kernel"  # who made it; the tool prints nothing for kernel and for its own default
     raw: Raw | None = field(default=None, compare=False, repr=False)
 
 
@@ -370,6 +377,7 @@ class Neighbour:
     state: tuple[str, ...] = ("PERMANENT",)
     router: bool = False
     proxy: bool = False
+    managed: bool = False
     extern_learn: bool = False
     raw: Raw | None = field(default=None, compare=False, repr=False)
 
@@ -419,87 +427,6 @@ class FdbEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class IpSetEntry:
-    """One member of a set.
-
-    elements: one value per dimension of the type: an address (ip), a network (net, or a range of addresses as a pair),
-    (protocol, port) (port), an interface name (iface), a MAC number (mac), a mark (mark), a set's name (set).
-    """
-
-    elements: tuple[Any, ...]
-    timeout: int | None = None  # seconds left; 0: never, where the set has timeouts
-    packets: int | None = None
-    bytes: int | None = None
-    comment: str | None = None
-    nomatch: bool = False
-    more: str = ""  # extensions that are kept as text (skbmark, skbprio, skbqueue)
-
-
-@dataclass(frozen=True, slots=True)
-class IpSet:
-    """One set of `ipset save`: hash:ip, hash:net, hash:ip,port, ..., bitmap:port, list:set."""
-
-    name: str
-    type: str
-    entries: tuple[IpSetEntry, ...] = ()
-    family: int = 4  # of hash types
-    hash_size: int = 1024
-    max_elements: int = 65536
-    netmask: int | None = None
-    bucket_size: int | None = 12  # None: a tool or kernel that does not print it
-    initval: int | None = None
-    range: tuple[Any, Any] | None = None  # bitmap types: first and last port or address
-    size: int = 8  # list:set
-    timeout: int | None = None  # default of new entries, seconds; None: entries have none
-    counters: bool = False
-    comment: bool = False
-    skbinfo: bool = False
-    force_add: bool = False
-    more: str = ""  # create options that are kept as text
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionTuple:
-    """One direction of a connection. ICMP has type, code and id in the place of ports; GRE has keys."""
-
-    source: IPAddress
-    destination: IPAddress
-    source_port: int | None = None
-    destination_port: int | None = None
-    icmp_type: int | None = None
-    icmp_code: int | None = None
-    icmp_id: int | None = None
-    source_key: int | None = None
-    destination_key: int | None = None
-    zone: int | None = None  # zone of this direction alone
-    packets: int | None = None  # None: accounting is off (nf_conntrack_acct)
-    bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionRow:
-    """One line of `conntrack -L -o extended`."""
-
-    protocol: int  # IP protocol number
-    original: ConnectionTuple
-    reply: ConnectionTuple
-    timeout: int | None = None  # seconds left; None: offloaded, or a tool that prints none
-    state: str | None = None  # TCP, SCTP, DCCP
-    seen_reply: bool = True  # without it: [UNREPLIED]
-    assured: bool = False
-    offload: str = ""  # "", OFFLOAD, HW_OFFLOAD
-    mark: int | None = 0  # None: the kernel has no connection marks
-    zone: int | None = None
-    use: int = 1
-    more: tuple[str, ...] = ()  # further words of the line (secctx=, delta-time=, helper=, ...)
-
-    @property
-    def family(self) -> int:
-        """4 or 6."""
-        return self.original.source.version
-
-
-@dataclass(frozen=True, slots=True)
 class HostConfig:
     """The configuration of one Linux network namespace, and its state where a dump has it.
 
@@ -519,6 +446,7 @@ class HostConfig:
     ipsets: tuple[IpSet, ...] = ()
     sysctl: Mapping[str, str] = field(default_factory=Sysctl)
     connections: tuple[ConnectionRow, ...] = ()
+    kept: Mapping[str, str] = field(default_factory=dict)  # files of a dump that are kept as text: ipvs.save, ...
     unmodelled: tuple[str, ...] = field(default=(), compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
@@ -543,6 +471,16 @@ class HostConfig:
     def with_(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+    def completed(self) -> Self:
+        """This configuration with what the kernel itself adds to it.
+
+        MACs that were not given, addresses of `lo`, IPv6 link-local addresses, connected, local and broadcast routes,
+        the standard policy rules. What is there already stays.
+        """
+        from dataplane.host.implied import complete
+
+        return complete(self)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:

@@ -1,0 +1,543 @@
+"""Making a host real: the commands that create a configuration in an empty network namespace.
+
+The namespace is as `ip netns add` makes it: `lo` alone, down. What the kernel makes of links and addresses by itself is
+not asked for again; what of that the configuration does not have is deleted. Not created, since it is state and
+not configuration: connections, learnt or failing neighbours, timers and counters of devices.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dataplane.errors import ModelError
+from dataplane.host import ipset
+from dataplane.host.config import TABLE_MAIN, Address, FdbEntry, HostConfig, Link, NextHop, PolicyRule, Route, Vxlan
+from dataplane.host.implied import kernel_fdb, kernel_routes
+from dataplane.host.links import MODELLED_KINDS
+from dataplane.host.notation import address_text, mac_text, network_text
+from dataplane.host.protocols import protocol_name
+from dataplane.host.routes import table_text
+from dataplane.host.sysctl import settable
+
+__all__ = ["Command", "commands", "script"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One program to run inside the namespace: its arguments, and what it reads from standard input."""
+
+    argv: tuple[str, ...]
+    input: str = ""
+
+    def __str__(self) -> str:
+        """The command as a shell reads it; the input as a here-document."""
+        line = shlex.join(self.argv)
+        if not self.input:
+            return line + "\n"
+        return f"{line} <<'END_OF_INPUT'\n{self.input}END_OF_INPUT\n"
+
+
+def commands(
+    config: HostConfig, far: str = "", far_names: Mapping[str, str] | None = None, iptables: str = "iptables"
+) -> list[Command]:
+    """The commands, in order, that create this host in an empty network namespace; each must succeed.
+
+    They run inside the namespace (`ip netns exec NAME ...`). The other end of a veth that leads elsewhere, and the
+    other end of a veth that stands for a physical device, is put into the existing namespace `far`, under the name
+    that `far_names` gives for the interface, else the interface's own; it is brought up where the interface has
+    carrier. iptables: the program whose -restore takes the rules ("iptables-legacy" for the other back end; for IPv6
+    the same name with ip6tables). ModelError for a link that cannot be created so.
+    """
+    result = [
+        Command(("sysctl", "-q", "-e", "-p", "-"), _early_settings(config)),
+        Command(("ip", "-batch", "-"), _lines(_link_lines(config, far, far_names or {}))),
+    ]
+    far_up = [
+        f"link set dev {(far_names or {}).get(link.name, link.name)} up"
+        for link in config.links
+        if _leads_away(link, config.links) and link.carrier
+    ]
+    if far_up:
+        result.append(Command(("ip", "-n", far, "-batch", "-"), _lines(far_up)))
+    result.append(Command(("ip", "-batch", "-"), _lines([*_address_lines(config), *_routing_lines(config)])))
+    result.append(Command(("bridge", "-batch", "-"), _lines(_fdb_lines(config))))
+    result.append(Command(("ipset", "restore"), ipset.text(config.ipsets)))
+    for family, rules in ((4, config.iptables), (6, config.ip6tables)):
+        program = iptables if family == 4 else iptables.replace("iptables", "ip6tables", 1)
+        if rules is not None:
+            result.append(Command((f"{program}-restore", "--counters"), rules.text(counters=True)))
+    result.append(Command(("sysctl", "-q", "-e", "-p", "-"), _final_settings(config)))
+    return [command for command in result if command.input]
+
+
+def script(config: HostConfig, far: str = "far", far_names: Mapping[str, str] | None = None) -> str:
+    """The same as a shell script: `ip netns exec NAME sh FILE`."""
+    head = (
+        "#!/bin/sh\n"
+        f"# Creates the host {config.name or 'of this dump'} in an empty network namespace:\n"
+        f"#   ip netns add {shlex.quote(far)}; ip netns add NAME; ip netns exec NAME sh THIS_FILE\n"
+        f"# The other ends of its cables are put into the namespace {far}.\n"
+        "set -e\n"
+    )
+    return head + "".join(str(command) for command in commands(config, far, far_names))
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(line + "\n" for line in lines)
+
+
+def _leads_away(link: Link, links: Sequence[Link]) -> bool:
+    """Whether it is made as a veth whose other end is in another namespace."""
+    if link.kind == "veth":
+        return _near_peer(link, links) is None
+    return not link.kind and not link.loopback
+
+
+def _near_peer(link: Link, links: Sequence[Link]) -> Link | None:
+    if link.peer_netns is not None or not link.peer_index:
+        return None
+    return next((other for other in links if other.index == link.peer_index and other.kind == "veth"), None)
+
+
+# Links
+
+
+def _link_lines(config: HostConfig, far: str, far_names: Mapping[str, str]) -> Iterable[str]:
+    links = config.links
+    for link in links:
+        if link.kind not in MODELLED_KINDS:
+            raise ModelError(f"{link.name} is of the kind {link.kind}, which is not modelled and so not created")
+        if _leads_away(link, links) and not far:
+            raise ModelError(f"the other end of {link.name} needs a namespace to be put into")
+    made: set[str] = set()
+    # A vxlan device may need its lower device, which may be any other.
+    for link in sorted(links, key=lambda link: link.kind == "vxlan"):
+        if not link.loopback and link.name not in made:
+            yield from _create_lines(link, links, far, far_names, made)
+    for link in links:
+        yield from _set_lines(link)
+    for link in links:
+        if link.master is not None:
+            yield f"link set dev {link.name} master {link.master}"
+            yield from _port_lines(link)
+    for address in config.addresses:
+        if address.family == 4:
+            yield _address_line(address)
+    for link in links:
+        if link.up:
+            if not link.loopback:
+                # Link-local addresses are added as they are listed, without waiting for the kernel's own.
+                yield f"link set dev {link.name} addrgenmode none"
+            yield f"link set dev {link.name} up"
+
+
+def _create_lines(
+    link: Link, links: Sequence[Link], far: str, far_names: Mapping[str, str], made: set[str]
+) -> Iterable[str]:
+    made.add(link.name)
+    if link.kind == "tun":
+        words = ["tuntap add dev", link.name, "mode", link.tun.mode if link.tun else "tun"]
+        if link.tun is not None:
+            flags = {"pi": link.tun.packet_info, "vnet_hdr": link.tun.vnet_header, "multi_queue": link.tun.multi_queue}
+            words += [name for name, is_set in flags.items() if is_set]
+        yield " ".join(words)
+        if link.mac is not None:
+            yield f"link set dev {link.name} address {mac_text(link.mac)}"
+        if link.mtu != 1500:
+            yield f"link set dev {link.name} mtu {link.mtu}"
+        return
+    words = ["link add name", *_common_words(link)]
+    if _leads_away(link, links):
+        words += ["type veth peer name", far_names.get(link.name, link.name), "netns", far]
+    elif link.kind == "veth":
+        peer = _near_peer(link, links)
+        assert peer is not None
+        made.add(peer.name)
+        words += ["type veth peer name", *_common_words(peer)]
+    elif link.kind == "vxlan":
+        words += ["type vxlan", *_vxlan_words(link.vxlan or Vxlan(0))]
+    elif link.kind == "bridge":
+        words += ["type bridge", *_bridge_words(link)]
+    else:
+        words += ["type", link.kind]
+    yield " ".join(words)
+
+
+def _common_words(link: Link) -> Iterable[str]:
+    yield link.name
+    if link.index:
+        yield from ("index", str(link.index))
+    if link.mac is not None:
+        yield from ("address", mac_text(link.mac))
+    yield from ("mtu", str(link.mtu), "txqueuelen", str(link.tx_queue_length))
+
+
+def _vxlan_words(vxlan: Vxlan) -> Iterable[str]:
+    if vxlan.external:
+        yield "external"
+        if vxlan.vni_filter:
+            yield "vnifilter"
+    else:
+        yield from ("id", str(vxlan.vni))
+    if vxlan.group is not None:
+        yield from ("group" if vxlan.group.is_multicast else "remote", address_text(vxlan.group))
+    if vxlan.local is not None:
+        yield from ("local", address_text(vxlan.local))
+    if vxlan.device is not None:
+        yield from ("dev", vxlan.device)
+    yield from ("dstport", str(vxlan.port))
+    if vxlan.port_low or vxlan.port_high:
+        yield from ("srcport", str(vxlan.port_low), str(vxlan.port_high))
+    if vxlan.ttl_inherit:
+        yield "ttl inherit"
+    elif vxlan.ttl:
+        yield from ("ttl", str(vxlan.ttl))
+    if vxlan.tos:
+        yield from ("tos", "inherit" if vxlan.tos == 1 else hex(vxlan.tos))
+    if vxlan.df != "unset":
+        yield from ("df", vxlan.df)
+    if vxlan.flow_label:
+        yield from ("flowlabel", hex(vxlan.flow_label))
+    if not vxlan.external:
+        yield "learning" if vxlan.learning else "nolearning"
+    yield from ("ageing", str(vxlan.ageing_ns // 1_000_000_000))
+    if vxlan.limit:
+        yield from ("maxaddress", str(vxlan.limit))
+    if not vxlan.udp_checksum:
+        yield "noudpcsum"
+    flags = {
+        "udp6zerocsumtx": vxlan.udp6_zero_checksum_tx,
+        "udp6zerocsumrx": vxlan.udp6_zero_checksum_rx,
+        "proxy": vxlan.proxy,
+        "rsc": vxlan.rsc,
+        "l2miss": vxlan.l2miss,
+        "l3miss": vxlan.l3miss,
+        "gbp": vxlan.gbp,
+        "gpe": vxlan.gpe,
+        "nolocalbypass": not vxlan.local_bypass,
+    }
+    yield from (name for name, is_set in flags.items() if is_set)
+
+
+def _bridge_words(link: Link) -> Iterable[str]:
+    """Only what differs from the default: not every kernel takes every option."""
+    bridge = link.bridge
+    if bridge is None:
+        return
+    centiseconds = {
+        "ageing_time": (bridge.ageing_ns, 300_000_000_000),
+        "forward_delay": (bridge.forward_delay_ns, 15_000_000_000),
+        "hello_time": (bridge.hello_time_ns, 2_000_000_000),
+        "max_age": (bridge.max_age_ns, 20_000_000_000),
+    }
+    for name, (value, default) in centiseconds.items():
+        if value != default:
+            yield from (name, str(value // 10_000_000))
+    flags = {
+        "stp_state": (bridge.stp, False),
+        "vlan_filtering": (bridge.vlan_filtering, False),
+        "mcast_snooping": (bridge.mcast_snooping, True),
+        "nf_call_iptables": (bridge.nf_call_iptables, False),
+        "nf_call_ip6tables": (bridge.nf_call_ip6tables, False),
+        "nf_call_arptables": (bridge.nf_call_arptables, False),
+    }
+    for name, (is_set, default_set) in flags.items():
+        if is_set != default_set:
+            yield from (name, str(int(is_set)))
+    if bridge.group_forward_mask:
+        yield from ("group_fwd_mask", hex(bridge.group_forward_mask))
+    if bridge.priority != 32768:
+        yield from ("priority", str(bridge.priority))
+
+
+def _set_lines(link: Link) -> Iterable[str]:
+    dummy = link.kind == "dummy"
+    three = link.kind == "tun" and link.mac is None
+    if link.loopback and link.mtu != 65536:
+        yield f"link set dev {link.name} mtu {link.mtu}"
+    if link.kind == "tun" and link.tx_queue_length != (500 if three else 1000):
+        yield f"link set dev {link.name} txqueuelen {link.tx_queue_length}"
+    if link.noarp != (dummy or three):
+        yield f"link set dev {link.name} arp {'off' if link.noarp else 'on'}"
+    if link.multicast != (not dummy and not link.loopback):
+        yield f"link set dev {link.name} multicast {'on' if link.multicast else 'off'}"
+    if link.promisc:
+        yield f"link set dev {link.name} promisc on"
+    if link.allmulti:
+        yield f"link set dev {link.name} allmulticast on"
+    for name in link.aliases:
+        yield f"link property add dev {link.name} altname {name}"
+
+
+def _port_lines(link: Link) -> Iterable[str]:
+    port = link.port
+    if port is None:
+        return
+    flags = {
+        "hairpin": (port.hairpin, False),
+        "learning": (port.learning, True),
+        "flood": (port.flood, True),
+        "mcast_flood": (port.mcast_flood, True),
+        "bcast_flood": (port.bcast_flood, True),
+        "isolated": (port.isolated, False),
+        "neigh_suppress": (port.neigh_suppress, False),
+        "proxy_arp": (port.proxy_arp, False),
+        "guard": (port.guard, False),
+        "root_block": (port.root_block, False),
+        "fastleave": (port.fastleave, False),
+        "locked": (port.locked, False),
+        "mcast_to_unicast": (port.mcast_to_unicast, False),
+        "vlan_tunnel": (port.vlan_tunnel, False),
+    }
+    words = [f"{name} {'on' if is_set else 'off'}" for name, (is_set, default) in flags.items() if is_set != default]
+    if port.priority != 32:
+        words.append(f"priority {port.priority}")
+    if port.cost != 2:
+        words.append(f"cost {port.cost}")
+    if port.group_forward_mask:
+        words.append(f"group_fwd_mask {port.group_forward_mask:#x}")
+    if words:
+        yield f"link set dev {link.name} type bridge_slave {' '.join(words)}"
+
+
+# Addresses
+
+
+def _address_lines(config: HostConfig) -> Iterable[str]:
+    """IPv6: last first, for the kernel lists the newest first. The two of `lo` it makes itself."""
+    for address in reversed(config.addresses):
+        if address.family == 6 and not address.address.ip.is_loopback:
+            yield _address_line(address)
+    for link in config.links:
+        if link.up and not link.loopback and config.settings.addr_gen_mode(link.name) == 0:
+            yield f"link set dev {link.name} addrgenmode eui64"
+    up = {link.name for link in config.links if link.loopback and link.up}
+    for name in up:
+        mine = {address.address for address in config.addresses if address.interface == name}
+        for own in ("127.0.0.1/8", "::1/128"):
+            if own not in map(str, mine) and not (":" in own and config.settings.disable_ipv6(name)):
+                yield f"address del {own} dev {name}"
+
+
+def _address_line(address: Address) -> str:
+    command = "add"
+    if address.address.ip.is_loopback and str(address.address) == "127.0.0.1/8":
+        command = "replace"  # the kernel adds it as soon as lo is up
+    local = address.address
+    words = [f"address {command}"]
+    if address.peer is not None:
+        words += [address_text(local.ip), "peer", f"{address_text(address.peer.ip)}/{address.peer.network.prefixlen}"]
+    else:
+        words.append(f"{address_text(local.ip)}/{local.network.prefixlen}")
+    if address.broadcast is not None:
+        words += ["broadcast", str(address.broadcast)]
+    if address.family == 4:
+        words += ["label", address.label or address.interface]
+        words += ["scope", address.scope]
+    if address.metric:
+        words += ["metric", str(address.metric)]
+    if address.valid_lifetime != 0xFFFFFFFF:
+        words += ["valid_lft", str(address.valid_lifetime), "preferred_lft", str(address.preferred_lifetime)]
+    elif address.preferred_lifetime != 0xFFFFFFFF:
+        words += ["preferred_lft", str(address.preferred_lifetime)]
+    words += [flag for flag in ("nodad", "home", "mngtmpaddr", "noprefixroute", "autojoin") if flag in address.flags]
+    return " ".join([*words, "dev", address.interface])
+
+
+# Routes, rules, neighbours
+
+
+def _routing_lines(config: HostConfig) -> Iterable[str]:
+    own = {_plain(route) for route in kernel_routes(config.links, config.addresses, config.settings)}
+    wanted = [_plain(route) for route in config.routes]
+    for route in own - set(wanted):
+        yield f"route del {_route_words(route)}"
+    # A gateway must be reachable by a narrower route when its own is added.
+    for route in sorted((route for route in wanted if route not in own), key=_needs):
+        yield f"route append {_route_words(route)}" if route.family == 4 else f"route add {_route_words(route)}"
+    yield from _rule_lines(config.rules)
+    for neighbour in config.neighbours:
+        device = f" dev {neighbour.interface}" if neighbour.interface else ""
+        flags = " router" if neighbour.router else ""
+        if neighbour.proxy:
+            yield f"neighbour add proxy {address_text(neighbour.address)}{device}{flags}"
+        elif neighbour.mac is not None and neighbour.state and not neighbour.managed:
+            flags += " extern_learn" if neighbour.extern_learn else ""
+            state = neighbour.state[0].lower()
+            where = f"{address_text(neighbour.address)} lladdr {mac_text(neighbour.mac)}{device}"
+            yield f"neighbour replace {where} nud {state}{flags}"
+
+
+def _plain(route: Route) -> Route:
+    """Without what is state: carrier, and without the object of a next hop, which a dump does not hold."""
+    hops = tuple(replace(hop, linkdown=False, dead=False) for hop in route.nexthops)
+    return replace(route, nexthops=hops, nexthop_id=0, flags=(), raw=None)
+
+
+def _needs(route: Route) -> tuple[bool, bool]:
+    gateway = any(hop.gateway is not None for hop in route.nexthops)
+    return gateway or (route.prefsrc is not None and route.type != "local"), gateway
+
+
+def _route_words(route: Route) -> str:
+    words = [f"{route.type} {network_text(route.destination) if route.destination.prefixlen else _any(route)}"]
+    if route.source is not None:
+        words.append(f"from {route.source}")
+    if route.tos:
+        words.append(f"tos {route.tos:#x}")
+    if len(route.nexthops) == 1:
+        words += _hop_words(route.nexthops[0], route.family, single=True)
+    if route.table != TABLE_MAIN:
+        words.append(f"table {table_text(route.table)}")
+    words.append(f"proto {route.protocol}")
+    if route.family == 4:
+        words.append(f"scope {route.scope}")
+    if route.prefsrc is not None:
+        words.append(f"src {address_text(route.prefsrc)}")
+    if route.priority:
+        words.append(f"metric {route.priority}")
+    if route.mtu:
+        words.append(f"mtu {route.mtu}")
+    if route.advmss:
+        words.append(f"advmss {route.advmss}")
+    if route.hop_limit:
+        words.append(f"hoplimit {route.hop_limit}")
+    if route.family == 6 and route.preference != "medium":
+        words.append(f"pref {route.preference}")
+    if len(route.nexthops) > 1:
+        for hop in route.nexthops:
+            words += ["nexthop", *_hop_words(hop, route.family, single=False)]
+    return " ".join(words)
+
+
+def _any(route: Route) -> str:
+    return "0.0.0.0/0" if route.family == 4 else "::/0"
+
+
+def _hop_words(hop: NextHop, family: int, single: bool) -> Iterable[str]:
+    if hop.gateway is not None:
+        other = "inet6 " if hop.gateway.version == 6 and family == 4 else ""
+        yield f"via {other}{address_text(hop.gateway)}"
+    if hop.device is not None:
+        yield f"dev {hop.device}"
+    if not single:
+        yield f"weight {hop.weight}"
+    if hop.onlink:
+        yield "onlink"
+
+
+def _rule_lines(rules: Sequence[PolicyRule]) -> Iterable[str]:
+    standard = [PolicyRule(priority, 4, table) for priority, table in ((0, 255), (32766, 254), (32767, 253))]
+    standard += [PolicyRule(priority, 6, table) for priority, table in ((0, 255), (32766, 254))]
+    plain = [replace(rule, raw=None) for rule in rules]
+    family = {4: "", 6: "-6 "}
+    for rule in plain:
+        if rule not in standard:
+            yield f"{family[rule.family]}rule add {_rule_words(rule)}"
+    for rule in standard:
+        # A family of which nothing is said keeps its standard rules.
+        if rule not in plain and any(other.family == rule.family for other in plain):
+            yield f"{family[rule.family]}rule del {_rule_words(rule)}"
+
+
+def _rule_words(rule: PolicyRule) -> str:
+    words = ["not"] if rule.invert else []
+    words.append(f"from {rule.source or 'all'}")
+    if rule.destination is not None:
+        words.append(f"to {rule.destination}")
+    if rule.tos:
+        words.append(f"tos {rule.tos:#x}")
+    if rule.fwmark is not None:
+        words.append(f"fwmark {rule.fwmark:#x}/{rule.fwmask:#x}")
+    if rule.iif is not None:
+        words.append(f"iif {rule.iif}")
+    if rule.oif is not None:
+        words.append(f"oif {rule.oif}")
+    if rule.uid_range is not None:
+        words.append("uidrange {}-{}".format(*rule.uid_range))
+    if rule.ip_protocol:
+        words.append(f"ipproto {protocol_name(rule.ip_protocol)}")
+    for name, span in (("sport", rule.source_ports), ("dport", rule.destination_ports)):
+        if span is not None:
+            words.append(f"{name} {span[0]}" + (f"-{span[1]}" if span[1] != span[0] else ""))
+    if rule.tunnel_id:
+        words.append(f"tun_id {rule.tunnel_id}")
+    words.append(f"priority {rule.priority}")
+    if rule.protocol != "kernel":
+        words.append(f"protocol {rule.protocol}")
+    if rule.suppress_prefix_length is not None:
+        words.append(f"suppress_prefixlength {rule.suppress_prefix_length}")
+    if rule.suppress_group is not None:
+        words.append(f"suppress_ifgroup {rule.suppress_group}")
+    if rule.l3mdev:
+        words.append("l3mdev")
+    elif rule.action == "lookup":
+        words.append(f"lookup {table_text(rule.table)}")
+    elif rule.action == "goto":
+        words.append(f"goto {rule.goto}")
+    else:
+        words.append(rule.action)
+    return " ".join(words)
+
+
+# Forwarding entries
+
+
+def _fdb_lines(config: HostConfig) -> Iterable[str]:
+    for entry in config.fdb:
+        if not kernel_fdb(entry, config.links) and entry.nexthop_id is None and "offload" not in entry.flags:
+            yield _fdb_line(entry)
+
+
+def _fdb_line(entry: FdbEntry) -> str:
+    words = [f"fdb append {mac_text(entry.mac)} dev {entry.interface}"]
+    if entry.dst is None:
+        words = [f"fdb replace {mac_text(entry.mac)} dev {entry.interface}"]
+        if entry.self_:
+            words = [f"fdb add {mac_text(entry.mac)} dev {entry.interface}"]
+    if entry.dst is not None:
+        words.append(f"dst {address_text(entry.dst)}")
+    if entry.port is not None:
+        words.append(f"port {entry.port}")
+    if entry.vni is not None:
+        words.append(f"vni {entry.vni}")
+    if entry.source_vni is not None:
+        words.append(f"src_vni {entry.source_vni}")
+    if entry.via is not None:
+        words.append(f"via {entry.via}")
+    if entry.vlan is not None:
+        words.append(f"vlan {entry.vlan}")
+    words.append("self" if entry.self_ else "master")
+    words.append({"permanent": "permanent", "static": "static"}.get(entry.state, "dynamic"))
+    words += [flag for flag in ("router", "extern_learn", "sticky") if flag in entry.flags]
+    return " ".join(words)
+
+
+# Settings
+
+
+def _early_settings(config: HostConfig) -> str:
+    """What new interfaces take over, before there are any."""
+    early = [name for name in settable(config.settings) if ".conf.all." in name or ".conf.default." in name]
+    lines = [f"{name} = {config.sysctl[name]}" for name in early]
+    # Duplicate address detection would leave addresses tentative for a second or two.
+    return _lines([*lines, "net.ipv6.conf.default.accept_dad = 0", "net.ipv6.conf.all.accept_dad = 0"])
+
+
+def _final_settings(config: HostConfig) -> str:
+    values = {
+        "net.ipv6.conf.all.accept_dad": "0",
+        "net.ipv6.conf.default.accept_dad": "1",
+        **{
+            f"net.ipv6.conf.{link.name.replace('.', '/')}.accept_dad": str(
+                config.settings.own(6, "accept_dad", link.name)
+            )
+            for link in config.links
+            if not link.loopback
+        },
+        **{name: config.sysctl[name] for name in settable(config.settings)},
+    }
+    # As it was left by _address_lines: writing it anew would make the kernel add an address.
+    return _lines(f"{name} = {value}" for name, value in values.items() if not name.endswith(".addr_gen_mode"))
