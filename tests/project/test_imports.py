@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import dataplane
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "dataplane"
 
@@ -150,3 +152,11 @@ def test_help_loads_nothing_heavy() -> None:
     loaded = loaded_by("from dataplane.cli import main; main(['--help'])")
     assert "dataplane" in loaded
     assert not loaded & HEAVY
+
+
+def test_every_public_name_is_there() -> None:
+    for name in dataplane.__all__:
+        assert getattr(dataplane, name).__name__ == name
+    assert set(dataplane.__all__) <= set(dir(dataplane))
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = dataplane.nothing
