@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "__main__": {"cli"},
     # The public names, and nothing else.
-    "__init__": {"cluster", "agents", "datapath", "capture", "host", "emulation", "errors", "_fast"},
+    "__init__": {"result", "cluster", "agents", "datapath", "capture", "host", "emulation", "errors", "_fast"},
 }
 
 COMPILED_IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+c?import|c?import\s+([\w.]+))", re.MULTILINE)
