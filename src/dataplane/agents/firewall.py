@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from dataplane.cluster.objects import Family
+from dataplane.host.iptables import Chain, Rule, Ruleset, Table
 
 # In the order in which iptables-save prints the tables (nft back end), each with its built-in chains in hook order.
 BUILT_IN: Mapping[str, tuple[str, ...]] = {
@@ -90,5 +91,19 @@ class Firewall:
                 lines.append("COMMIT")
         return "\n".join(lines) + "\n" if lines else ""
 
-    def ruleset(self):  # TEMPORARY
-        return None
+    def ruleset(self) -> Ruleset | None:
+        """The same as values; the rules are not looked at. None where there is no table."""
+        if not self.tables:
+            return None
+        with without_collection():
+            tables = tuple(
+                Table(
+                    table,
+                    tuple(
+                        Chain(chain, tuple(map(Rule.of, rules)), "ACCEPT" if chain in BUILT_IN[table] else "")
+                        for chain, rules in chains
+                    ),
+                )
+                for table, chains in self.listed()
+            )
+        return Ruleset(self.family, tables)
