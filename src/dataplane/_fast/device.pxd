@@ -41,6 +41,7 @@ cdef inline Stage device_receive(Network *net, Host *host, Packet *p) noexcept n
     p.physin = p.physout = -1
     p.oif = -1
     p.route_mtu = 0
+    p.route_type = 0
     if interface.kind == LINK_TUN:
         interface.rx_bytes += length
         p.net = p.mac

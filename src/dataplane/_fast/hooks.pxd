@@ -1,35 +1,168 @@
 """One hook: everything that is registered there, in the order of priorities.
 
-Source: net/netfilter/core.c; net/netfilter/nf_nat_core.c, xt_nat.c, nf_nat_masquerade.c, nf_nat_redirect.c, xt_NETMAP.c;
-net/ipv4/netfilter/ipt_REJECT.c.
+Sources: net/netfilter/core.c, nf_nat_core.c, xt_nat.c, nf_nat_masquerade.c, nf_nat_redirect.c, xt_NETMAP.c;
+net/ipv4/netfilter/ipt_REJECT.c, net/ipv6/netfilter/ip6t_REJECT.c.
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
-from dataplane._fast.fib cimport fib_select_source, ROUTE_LOCAL
-from dataplane._fast.icmp cimport (
-    ICMP6_DEST_UNREACH, ICMP_DEST_UNREACH, icmp4_error, icmp6_error, tcp_reset, transport_checksum_good,
-)
+from dataplane._fast.fib cimport fib_select_source
+from dataplane._fast.icmp cimport icmp4_error, icmp6_error, tcp_reset
 from dataplane._fast.nat cimport NAT_ACCEPT, NAT_DROP, NAT_RULES, NatRange, NatStep, nat_begin, nat_bind
-from dataplane._fast.netfilter cimport (
-    ENTRY_CONFIRM, ENTRY_CONNTRACK, ENTRY_DEFRAG, ENTRY_NAT, ENTRY_TABLE, HookEntry, HookList,
-)
+from dataplane._fast.netfilter cimport ENTRY_CONFIRM, ENTRY_CONNTRACK, ENTRY_NAT, ENTRY_TABLE, HookEntry, HookList
 from dataplane._fast.network cimport Host, Network, drop
 from dataplane._fast.packet cimport (
-    FIELD_FRAGMENT, FIELD_PROTO, HOOK_FORWARD, HOOK_INPUT, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, Packet,
+    FIELD_DST, FIELD_FRAGMENT, FIELD_PROTO, FIELD_SRC, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, Packet,
     packet_interfaces,
 )
 from dataplane._fast.reason cimport Reason
-from dataplane._fast.rules cimport RULE_ACCEPT, RULE_DROP, RULE_TERMINAL, RuleContext, rules_run
-from dataplane._fast.ruleset cimport RuleSet, TABLE_NAT, Target
-from dataplane._fast.track cimport CT_ACCEPT, ct_confirm, ct_in
+from dataplane._fast.rule_match cimport RuleContext
+from dataplane._fast.rules cimport RULE_ACCEPT, RULE_TERMINAL, rules_run
+from dataplane._fast.ruleset cimport (
+    NAT_MAP_IPS, REJECT_TCP_RESET, RuleSet, TABLE_NAT, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP, TARGET_REDIRECT,
+    TARGET_REJECT, TARGET_SNAT, TableKind, Target,
+)
+from dataplane._fast.track cimport CT_ACCEPT, CT_DROP, ct_confirm, ct_in, transport_good
+from dataplane._fast.wire cimport IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
 
 cdef enum HookVerdict:
     HOOK_VERDICT_ACCEPT = 0
-    HOOK_VERDICT_DROP       # the packet has ended
-    HOOK_VERDICT_STOLEN     # it waits for more fragments
+    HOOK_VERDICT_ENDED      # the packet is no longer the caller's: dropped, or waiting for more fragments
+
+
+cdef inline bint rejectable(const Packet *p) noexcept nogil:
+    """Nobody is told about a packet whose sender may be forged: its checksum must hold."""
+    cdef uint32_t proto = p.field[<int>FIELD_PROTO]
+    if p.field[<int>FIELD_FRAGMENT]:
+        return False
+    if p.transport == NULL:
+        return True
+    if proto == IPPROTO_TCP or proto == IPPROTO_UDP or proto == (IPPROTO_ICMP if p.family == 4 else IPPROTO_ICMPV6):
+        return transport_good(p)
+    return True
+
+
+cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target *target) noexcept nogil:
+    if target.flags & REJECT_TCP_RESET:
+        tcp_reset(net, host, p, True)
+    elif rejectable(p):
+        if p.family == 4:
+            icmp4_error(net, host, p, <uint8_t>(target.value >> 8), <uint8_t>target.value, 0)
+        else:
+            icmp6_error(net, host, p, <uint8_t>(target.value >> 8), <uint8_t>target.value, 0)
+    drop(net, host, p, Reason.NETFILTER_REJECT)
+    return HOOK_VERDICT_ENDED
+
+
+cdef inline bint nat_range(Host *host, const Packet *p, Hook hook, const Target *target, NatRange *wanted) noexcept nogil:
+    """What a nat target asks for; False where an interface has no address to give, and the packet is dropped."""
+    cdef uint32_t mask, i
+    cdef uint32_t *own = &wanted.min_address[0]
+    cdef const uint32_t *towards = &p.field[<int>FIELD_DST]
+    memset(wanted, 0, sizeof(NatRange))
+    wanted.masquerade = -1
+    wanted.flags = target.flags
+    wanted.min_port = target.min_port
+    wanted.max_port = target.max_port
+    wanted.base_port = target.base_port
+    wanted.min_address[0] = target.a0
+    wanted.min_address[1] = target.a1
+    wanted.min_address[2] = target.a2
+    wanted.min_address[3] = target.a3
+    wanted.max_address[0] = target.b0
+    wanted.max_address[1] = target.b1
+    wanted.max_address[2] = target.b2
+    wanted.max_address[3] = target.b3
+    if target.kind == TARGET_DNAT or target.kind == TARGET_SNAT:
+        return True
+    if target.kind == TARGET_NETMAP:
+        # The network's bits from the wanted, the host's bits from the packet.
+        for i in range(4):
+            mask = ~(wanted.min_address[i] ^ wanted.max_address[i])
+            wanted.min_address[i] &= mask
+            wanted.min_address[i] |= p.field[(<int>FIELD_SRC if hook == HOOK_POSTROUTING else <int>FIELD_DST) + i] & ~mask
+        memcpy(wanted.max_address, wanted.min_address, 16)
+        wanted.flags |= NAT_MAP_IPS
+        return True
+    memset(wanted.min_address, 0, 16)
+    if target.kind == TARGET_MASQUERADE:
+        if p.family == 4:
+            towards = p.nexthop
+        if not fib_select_source(&host.fib, p.family, p.oif, towards, own):
+            return False
+        wanted.masquerade = p.oif
+    elif hook == HOOK_OUTPUT:
+        # REDIRECT of the host's own packets is to itself.
+        if p.family == 4:
+            own[0] = 0x7F000001U
+        else:
+            own[3] = 1
+    elif not fib_select_source(&host.fib, p.family, p.iif, NULL if p.family == 4 else towards, own):
+        return False
+    memcpy(wanted.max_address, wanted.min_address, 16)
+    wanted.flags |= NAT_MAP_IPS
+    return True
+
+
+cdef inline HookVerdict nat_hook(Network *net, Host *host, Packet *p, Hook hook, RuleSet *rules, RuleContext *context) noexcept nogil:
+    """The nat chains are asked once for each side of a connection; all its packets are then rewritten alike."""
+    cdef NatStep step = nat_begin(host.netfilter.conntrack, p, hook)
+    cdef const Target *target = NULL
+    cdef NatRange wanted
+    cdef uint8_t verdict
+    if step == NAT_ACCEPT:
+        return HOOK_VERDICT_ACCEPT
+    if step == NAT_RULES:
+        verdict = rules_run(rules, TABLE_NAT, hook, p, context, &target)
+        if verdict == RULE_ACCEPT:
+            step = nat_bind(host.netfilter.conntrack, p, hook, NULL, &host.chance)
+        elif verdict == RULE_TERMINAL and nat_range(host, p, hook, target, &wanted):
+            step = nat_bind(host.netfilter.conntrack, p, hook, &wanted, &host.chance)
+        else:
+            step = NAT_DROP
+    if step == NAT_DROP:
+        drop(net, host, p, Reason.NETFILTER_DROP)
+        return HOOK_VERDICT_ENDED
+    return HOOK_VERDICT_ACCEPT
 
 
 cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook) noexcept nogil:
+    """Pass a packet through a hook. HOOK_VERDICT_ENDED: it is accounted for, or kept."""
+    cdef int family = 0 if p.family == 4 else 1
+    cdef HookList *entries = &host.netfilter.hooks[family][<int>hook]
+    cdef RuleSet *rules = host.netfilter.rules[family]
+    cdef RuleContext context
+    cdef const Target *target = NULL
+    cdef HookEntry *entry
+    cdef uint8_t verdict
+    cdef int i
+    if entries.count == 0:
+        return HOOK_VERDICT_ACCEPT
+    packet_interfaces(p)
+    memset(&context, 0, sizeof(context))
+    context.fib = &host.fib
+    context.chance = &host.chance
+    context.now = p.time
+    for i in range(entries.count):
+        entry = &entries.entries[i]
+        if entry.kind == ENTRY_TABLE:
+            verdict = rules_run(rules, <TableKind>entry.table, hook, p, &context, &target)
+            if verdict == RULE_ACCEPT:
+                continue
+            if verdict == RULE_TERMINAL and target.kind == TARGET_REJECT:
+                return reject(net, host, p, target)
+            drop(net, host, p, Reason.NETFILTER_DROP)
+            return HOOK_VERDICT_ENDED
+        if entry.kind == ENTRY_CONNTRACK:
+            if ct_in(host.netfilter.conntrack, p, hook) == CT_DROP:
+                drop(net, host, p, Reason.CONNTRACK_TABLE_FULL)
+                return HOOK_VERDICT_ENDED
+        elif entry.kind == ENTRY_NAT:
+            if nat_hook(net, host, p, hook, rules, &context) != HOOK_VERDICT_ACCEPT:
+                return HOOK_VERDICT_ENDED
+        elif entry.kind == ENTRY_CONFIRM:
+            if ct_confirm(host.netfilter.conntrack, p) == CT_DROP:
+                drop(net, host, p, Reason.CONNTRACK_CLASH)
+                return HOOK_VERDICT_ENDED
     return HOOK_VERDICT_ACCEPT

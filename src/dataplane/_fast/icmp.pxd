@@ -13,15 +13,15 @@ from dataplane._fast.fib cimport (
     same_address,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
-from dataplane._fast.network cimport Bucket, Host, Network, STAGE_LOCAL_OUT, next_ip_id, packet_give, packet_make, spawn
+from dataplane._fast.network cimport Bucket, Host, Network, STAGE_LOCAL_OUT, STAGE_TRANSMIT, next_ip_id, packet_give, packet_make, spawn
 from dataplane._fast.packet cimport (
-    FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet,
+    BRIDGE_NONE, FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet,
     ip6_transport, packet_read4, packet_read6,
 )
 from dataplane._fast.route cimport flow_key, output_source, packet_mtu, route_output, route_output_on
 from dataplane._fast.track cimport ct_attach
 from dataplane._fast.wire cimport (
-    IP_DF, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, checksum_fold, checksum_sum,
+    ETH_HLEN, IP_DF, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, checksum_fold, checksum_sum,
     ip4_checksum_set, load16, load32, pseudo4, pseudo6, store16, store32, store_address6, store_checksum,
 )
 
@@ -342,6 +342,15 @@ cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
         packet_read6(answer)
     if attach:
         ct_attach(answer, p)
+        if p.bridge_state != BRIDGE_NONE and p.physin >= 0:
+            # Came by a bridge port, goes back out of it (nf_send_reset): no hook sees it.
+            answer.mac = answer.net - ETH_HLEN
+            memcpy(answer.mac, p.mac + 6, 6)
+            memcpy(answer.mac + 6, p.mac, 6)
+            memcpy(answer.mac + 12, p.mac + 12, 2)
+            answer.oif = p.physin
+            spawn(net, answer, STAGE_TRANSMIT)
+            return
     spawn(net, answer, STAGE_LOCAL_OUT)
 
 

@@ -17,6 +17,7 @@ from dataplane._fast.packet cimport (
     CT_ESTABLISHED_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT, FIELD_DST, FIELD_ICMP,
     FIELD_PROTO, FIELD_SPORT, FIELD_SRC, HOOK_INPUT, HOOK_POSTROUTING, Hook, Packet,
 )
+from dataplane._fast.ruleset cimport NAT_MAP_IPS, NAT_PERSISTENT, NAT_PORTS, NAT_PORT_OFFSET
 from dataplane._fast.track cimport has_ports, quoted_tuple, transport_good, tuple_invert
 from dataplane._fast.wire cimport (
     IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, checksum_fold,
@@ -28,16 +29,6 @@ cdef enum NatStep:
     NAT_ACCEPT = 0
     NAT_DROP
     NAT_RULES               # the caller runs the nat chains and calls nat_bind
-
-cpdef enum NatFlag:
-    """NF_NAT_RANGE_ flags."""
-    NAT_MAP_IPS = 1
-    NAT_PROTO_SPECIFIED = 2
-    NAT_RANDOM = 4
-    NAT_PERSISTENT = 8
-    NAT_RANDOM_FULLY = 16
-    NAT_PROTO_OFFSET = 32
-    NAT_NETMAP = 64
 
 cdef enum:
     NAT_RANDOM_ALL = 4 | 16
@@ -110,21 +101,21 @@ cdef inline void set_port(Tuple *tuple, bint source, uint16_t port) noexcept nog
         tuple.dport = port
 
 
-cdef inline bint port_in_range(const Tuple *tuple, bint source, const NatRange *range) noexcept nogil:
+cdef inline bint port_in_range(const Tuple *tuple, bint source, const NatRange *wanted) noexcept nogil:
     cdef uint16_t port
     if not has_ports(tuple.proto) and tuple.proto != IPPROTO_ICMP and tuple.proto != IPPROTO_ICMPV6:
         return True
     port = manip_port(tuple, source)
-    return range.min_port <= port <= range.max_port
+    return wanted.min_port <= port <= wanted.max_port
 
 
-cdef inline bint source_in_range(const Tuple *tuple, const NatRange *range) noexcept nogil:
-    if range.flags & NAT_MAP_IPS:
-        if address_compare(tuple.src, range.min_address) < 0 or address_compare(tuple.src, range.max_address) > 0:
+cdef inline bint source_in_range(const Tuple *tuple, const NatRange *wanted) noexcept nogil:
+    if wanted.flags & NAT_MAP_IPS:
+        if address_compare(tuple.src, wanted.min_address) < 0 or address_compare(tuple.src, wanted.max_address) > 0:
             return False
-    if not range.flags & NAT_PROTO_SPECIFIED:
+    if not wanted.flags & NAT_PORTS:
         return True
-    return port_in_range(tuple, True, range)
+    return port_in_range(tuple, True, wanted)
 
 
 cdef inline uint32_t rol32(uint32_t x, int k) noexcept nogil:
@@ -176,7 +167,7 @@ cdef inline uint32_t jhash4(const uint32_t *words, uint32_t seed) noexcept nogil
     return c
 
 
-cdef inline void choose_address(Tuple *tuple, const NatRange *range, bint source) noexcept nogil:
+cdef inline void choose_address(Tuple *tuple, const NatRange *wanted, bint source) noexcept nogil:
     """find_best_ips_proto: one address of the range, by a hash of the source (and, unless persistent, the target)."""
     cdef uint32_t *address = tuple.src
     cdef uint32_t words[4]
@@ -185,33 +176,33 @@ cdef inline void choose_address(Tuple *tuple, const NatRange *range, bint source
     cdef bint full = False
     if not source:
         address = tuple.dst
-    if not range.flags & NAT_MAP_IPS:
+    if not wanted.flags & NAT_MAP_IPS:
         return
-    if address_compare(range.min_address, range.max_address) == 0:
-        memcpy(address, range.min_address, 16)
+    if address_compare(wanted.min_address, wanted.max_address) == 0:
+        memcpy(address, wanted.min_address, 16)
         return
     # The kernel hashes the words as they lie in the packet.
     i = 0
     while i < 4:
         words[i] = dp_swap32(tuple.src[i])
         i += 1
-    j = jhash4(words, 0 if range.flags & NAT_PERSISTENT else dp_swap32(tuple.dst[last]) ^ tuple.zone)
+    j = jhash4(words, 0 if wanted.flags & NAT_PERSISTENT else dp_swap32(tuple.dst[last]) ^ tuple.zone)
     i = -1
     while i < last:
         i += 1
         low = 0
         distance = 0xFFFFFFFFU
         if not full:
-            low = range.min_address[i]
-            distance = range.max_address[i] - low + 1
+            low = wanted.min_address[i]
+            distance = wanted.max_address[i] - low + 1
         address[i] = low + <uint32_t>((<uint64_t>j * distance) >> 32)
-        if address[i] != range.max_address[i]:
+        if address[i] != wanted.max_address[i]:
             full = True
-        if not range.flags & NAT_PERSISTENT:
+        if not wanted.flags & NAT_PERSISTENT:
             j ^= dp_swap32(tuple.dst[i])
 
 
-cdef inline void search_port(Conntrack *t, Tuple *tuple, const NatRange *range, bint source, const Conn *mine, int64_t now, Chance *chance) noexcept nogil:
+cdef inline void search_port(Conntrack *t, Tuple *tuple, const NatRange *wanted, bint source, const Conn *mine, int64_t now, Chance *chance) noexcept nogil:
     """nf_nat_l4proto_unique_tuple: try keys of the class of the present one until one is free."""
     cdef uint32_t low, size, attempts, i, value
     cdef uint32_t offset
@@ -219,11 +210,11 @@ cdef inline void search_port(Conntrack *t, Tuple *tuple, const NatRange *range, 
     cdef bint icmp = tuple.proto == IPPROTO_ICMP or tuple.proto == IPPROTO_ICMPV6
     if not icmp and not has_ports(tuple.proto):
         return
-    if range.flags & NAT_PROTO_SPECIFIED:
-        low = range.min_port
-        size = range.max_port - low + 1 if range.max_port >= low else low - range.max_port + 1
-        if range.max_port < low:
-            low = range.max_port
+    if wanted.flags & NAT_PORTS:
+        low = wanted.min_port
+        size = wanted.max_port - low + 1 if wanted.max_port >= low else low - wanted.max_port + 1
+        if wanted.max_port < low:
+            low = wanted.max_port
     elif icmp:
         low = 0
         size = 65536
@@ -241,9 +232,9 @@ cdef inline void search_port(Conntrack *t, Tuple *tuple, const NatRange *range, 
     if chance_recorded(chance, CHOICE_PORT, &value):
         set_port(tuple, source, <uint16_t>value)
         return
-    if range.flags & NAT_PROTO_OFFSET:
-        offset = <uint16_t>(port - range.base_port)
-    elif range.flags & NAT_RANDOM_ALL or source:
+    if wanted.flags & NAT_PORT_OFFSET:
+        offset = <uint16_t>(port - wanted.base_port)
+    elif wanted.flags & NAT_RANDOM_ALL or source:
         offset = chance_generate(chance) & 0xFFFF
     else:
         offset = 0
@@ -262,12 +253,12 @@ cdef inline void search_port(Conntrack *t, Tuple *tuple, const NatRange *range, 
         offset = chance_generate(chance) & 0xFFFF
 
 
-cdef inline void unique_tuple(Conntrack *t, Tuple *out, const Tuple *original, const NatRange *range, bint source, Conn *mine, int64_t now, Chance *chance) noexcept nogil:
+cdef inline void unique_tuple(Conntrack *t, Tuple *out, const Tuple *original, const NatRange *wanted, bint source, Conn *mine, int64_t now, Chance *chance) noexcept nogil:
     """get_unique_tuple."""
     cdef Conn *c
     out[0] = original[0]
-    if source and not range.flags & NAT_RANDOM_ALL:
-        if source_in_range(original, range):
+    if source and not wanted.flags & NAT_RANDOM_ALL:
+        if source_in_range(original, wanted):
             if not tuple_taken(t, original, mine, now):
                 return
         elif t.by_source != NULL:
@@ -279,21 +270,21 @@ cdef inline void unique_tuple(Conntrack *t, Tuple *out, const Tuple *original, c
                         and address_compare(c.tuple[0].src, original.src) == 0 and c.expires > now):
                     memcpy(out.src, c.tuple[1].dst, 16)
                     out.sport = c.tuple[1].dport if has_ports(c.tuple[0].proto) else c.tuple[1].sport
-                    if source_in_range(out, range):
+                    if source_in_range(out, wanted):
                         if not tuple_taken(t, out, mine, now):
                             return
                         break
                 c = c.next_by_source
             out[0] = original[0]
-    choose_address(out, range, source)
-    if not range.flags & NAT_RANDOM_ALL:
-        if range.flags & NAT_PROTO_SPECIFIED:
-            if not range.flags & NAT_PROTO_OFFSET and port_in_range(out, source, range):
-                if range.min_port == range.max_port or not tuple_taken(t, out, mine, now):
+    choose_address(out, wanted, source)
+    if not wanted.flags & NAT_RANDOM_ALL:
+        if wanted.flags & NAT_PORTS:
+            if not wanted.flags & NAT_PORT_OFFSET and port_in_range(out, source, wanted):
+                if wanted.min_port == wanted.max_port or not tuple_taken(t, out, mine, now):
                     return
         elif not tuple_taken(t, out, mine, now):
             return
-    search_port(t, out, range, source, mine, now, chance)
+    search_port(t, out, wanted, source, mine, now, chance)
 
 
 # ---- rewriting -----------------------------------------------------------------------------------------------------

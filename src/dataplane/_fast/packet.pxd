@@ -39,6 +39,7 @@ cpdef enum Field:
     FIELD_PHYSOUT
     FIELD_BRIDGED           # 1 while the packet is switched by a bridge and not routed
     FIELD_PKTTYPE           # PacketType
+    FIELD_CTSTATE           # CtState; filled by rules_run, for rules that ask
     FIELD_COUNT
 
 cpdef enum PacketType:

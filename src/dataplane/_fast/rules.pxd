@@ -1,17 +1,207 @@
-from libc.stdint cimport *
-from dataplane._fast.ruleset cimport *
-from dataplane._fast.packet cimport Packet, Hook
-from dataplane._fast.fib cimport Fib
-from dataplane._fast.chance cimport Chance
-cdef enum:
+"""Rules on packets: the walk of one packet through the chains of one table (net/ipv4/netfilter/ip_tables.c, ipt_do_table).
+
+Most rules are decided by one comparison, which lies in the rule's own row; see ruleset.pxd. Long runs of rules that ask the
+same word for different values, such as KUBE-SERVICES, are jumped through by a search. Both give what going through rule by
+rule would give: a rule that does not match leaves no trace.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from dataplane._fast.packet cimport (
+    FIELD_CTSTATE, FIELD_FRAGMENT, FIELD_L4, FIELD_LENGTH, FIELD_MARK, Hook, Packet,
+)
+from dataplane._fast.rule_event cimport (
+    EVENT_HOTDROP, EVENT_LOG, EVENT_NFLOG, EVENT_POLICY, EVENT_RETURN, EVENT_RULE, RuleEvent, RuleEventKind, RuleTap,
+    tap_append,
+)
+from dataplane._fast.rule_match cimport DROP, NO, RuleContext, YES, connection_state, op_other
+from dataplane._fast.rule_target cimport target_connmark, target_mark, target_notrack, target_tos, target_ttl
+from dataplane._fast.ruleset cimport (
+    Chain, OP_WORD, Op, Rule, RuleSet, Run, TARGET_ACCEPT, TARGET_CONNMARK, TARGET_CONTINUE, TARGET_DROP, TARGET_GOTO,
+    TARGET_JUMP, TARGET_LOG, TARGET_MARK, TARGET_NETMAP, TARGET_NFLOG, TARGET_NOTRACK, TARGET_REJECT, TARGET_RETURN,
+    TARGET_TOS, TARGET_TRACE, TARGET_TTL, Table, TableKind, Target,
+)
+
+cpdef enum RuleVerdict:
     RULE_ACCEPT = 0
     RULE_DROP
-    RULE_TERMINAL
-cdef struct RuleContext:
-    Fib *fib
-    Chance *chance
-    int64_t now
-cdef inline uint8_t rules_run(RuleSet *rules, TableKind table, Hook hook, Packet *p, RuleContext *context, const Target **terminal) noexcept nogil:
-    return RULE_ACCEPT
+    RULE_TERMINAL           # the caller acts on the target
+
+
+cdef inline int32_t base_chain(const Table *table, Hook hook) noexcept nogil:
+    """The chain at a hook; -1 where the table has none."""
+    return (&table.base0)[<int>hook]
+
+
+cdef inline void tell(
+    RuleTap *tap, const Packet *p, RuleEventKind kind, TableKind table, Hook hook, int32_t chain, int32_t rule,
+    uint8_t verdict,
+) noexcept nogil:
+    cdef RuleEvent *event = tap_append(tap)
+    if event == NULL:
+        return
+    event.row = p.row
+    event.time = p.time
+    event.rule = rule
+    event.chain = chain
+    event.host = p.host
+    event.iif = <short>p.iif
+    event.oif = <short>p.oif
+    event.mark = p.field[<int>FIELD_MARK]
+    event.kind = kind
+    event.table = table
+    event.hook = hook
+    event.verdict = verdict
+
+
+cdef inline int32_t run_next(const RuleSet *rules, const Run *run, const Packet *p, int32_t after) noexcept nogil:
+    """The next rule behind `after` whose inline test holds; the end of the run if there is none."""
+    cdef const uint64_t *keys = rules.keys + run.first_key
+    cdef uint64_t value = p.field[run.field]
+    cdef uint64_t wanted = (value << 32) | <uint32_t>(after + 1)
+    cdef int32_t low = 0, high = run.key_count, middle
+    while low < high:
+        middle = (low + high) >> 1
+        if keys[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    if low < run.key_count and keys[low] >> 32 == value:
+        return <int32_t>(keys[low] & 0xFFFFFFFFU)
+    return run.end
+
+
+cdef inline uint8_t rest_matches(RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context) noexcept nogil:
+    cdef uint8_t answer
+    while op < end:
+        if op.kind == OP_WORD:
+            if ((p.field[op.field] & op.a) - op.b) > op.c:
+                return NO
+        else:
+            answer = op_other(rules, op, p, context)
+            if answer != YES:
+                return answer
+        op += 1
+    return YES
+
+
+cdef inline void act(
+    RuleSet *rules, const Rule *rule, Packet *p, RuleContext *context, TableKind table, Hook hook, int32_t chain, int32_t at,
+) noexcept nogil:
+    """A target that lets the packet go on."""
+    cdef const Target *target = rules.targets + rule.argument
+    cdef uint8_t kind = rule.target
+    if kind == TARGET_MARK:
+        target_mark(target, p)
+    elif kind == TARGET_CONNMARK:
+        target_connmark(target, p)
+    elif kind == TARGET_NOTRACK:
+        target_notrack(p)
+        p.field[<int>FIELD_CTSTATE] = connection_state(p)
+    elif kind == TARGET_TTL:
+        target_ttl(target, p)
+    elif kind == TARGET_TOS:
+        target_tos(target, p)
+    elif kind == TARGET_TRACE:
+        p.traced = 1
+    elif kind == TARGET_LOG or kind == TARGET_NFLOG:
+        if context.log != NULL:
+            tell(context.log, p, EVENT_LOG if kind == TARGET_LOG else EVENT_NFLOG, table, hook, chain, at, kind)
+
+
+cdef inline uint8_t rules_run(
+    RuleSet *rules, TableKind table, Hook hook, Packet *p, RuleContext *context, const Target **terminal,
+) noexcept nogil:
+    """Take a packet through the base chain of a table at a hook. RuleVerdict; the target where it is RULE_TERMINAL.
+
+    The packet's words must be up to date. Counters of rules and policies move, marks and headers may change.
+    """
+    cdef const Table *tables = &rules.tables[<int>table]
+    cdef int32_t base = base_chain(tables, hook)
+    cdef int32_t chain = base, at, end, depth = 0
+    cdef const Rule *rule
+    cdef const Op *ops
+    cdef uint32_t *field = p.field
+    cdef uint64_t length = field[<int>FIELD_LENGTH]
+    cdef uint8_t answer, kind, policy
+    cdef bint traced
+    # Without a readable transport header the order of the tests counts: one of them may drop the packet outright.
+    cdef bint careful = field[<int>FIELD_L4] == 0 and field[<int>FIELD_FRAGMENT] <= 1
+    if base < 0:
+        return RULE_ACCEPT
+    if tables.uses_state:
+        field[<int>FIELD_CTSTATE] = connection_state(p)
+    traced = p.traced and context.tap != NULL
+    at = rules.chains[base].first_rule
+    end = at + rules.chains[base].rule_count
+    while True:
+        while at < end:
+            rule = &rules.rules[at]
+            if ((field[rule.field] & rule.mask) - rule.low) > rule.span and not careful:
+                at = at + 1 if rule.run < 0 else run_next(rules, &rules.runs[rule.run], p, at)
+                continue
+            if rule.op_count != rule.skip or careful:
+                ops = rules.ops + rule.first_op
+                answer = rest_matches(rules, ops if careful else ops + rule.skip, ops + rule.op_count, p, context)
+                if answer != YES:
+                    if answer == DROP:
+                        if traced:
+                            tell(context.tap, p, EVENT_HOTDROP, table, hook, chain, at, TARGET_DROP)
+                        return RULE_DROP
+                    at += 1
+                    continue
+            rules.counters[2 * at] += 1
+            rules.counters[2 * at + 1] += length
+            kind = rule.target
+            if traced and kind < TARGET_MARK:
+                tell(context.tap, p, EVENT_RULE, table, hook, chain, at, kind)
+            if kind == TARGET_JUMP or kind == TARGET_GOTO:
+                if kind == TARGET_JUMP:
+                    rules.stack[2 * depth] = at + 1
+                    rules.stack[2 * depth + 1] = chain
+                    depth += 1
+                chain = rule.argument
+                at = rules.chains[chain].first_rule
+                end = at + rules.chains[chain].rule_count
+                continue
+            if kind == TARGET_ACCEPT:
+                return RULE_ACCEPT
+            if kind == TARGET_DROP:
+                return RULE_DROP
+            if kind == TARGET_RETURN:
+                break
+            if TARGET_REJECT <= kind <= TARGET_NETMAP:
+                terminal[0] = rules.targets + rule.argument
+                return RULE_TERMINAL
+            if kind != TARGET_CONTINUE:
+                act(rules, rule, p, context, table, hook, chain, at)
+                traced = p.traced and context.tap != NULL
+                if traced:
+                    tell(context.tap, p, EVENT_RULE, table, hook, chain, at, kind)
+            at += 1
+        # The end of a chain, or RETURN.
+        if depth == 0:
+            break
+        if traced:
+            tell(context.tap, p, EVENT_RETURN, table, hook, chain, -1, TARGET_RETURN)
+        depth -= 1
+        at = rules.stack[2 * depth]
+        chain = rules.stack[2 * depth + 1]
+        end = rules.chains[chain].first_rule + rules.chains[chain].rule_count
+    rules.policies[2 * base] += 1
+    rules.policies[2 * base + 1] += length
+    policy = rules.chains[base].policy
+    if traced:
+        tell(context.tap, p, EVENT_POLICY, table, hook, base, -1, policy)
+    return RULE_ACCEPT if policy == TARGET_ACCEPT else RULE_DROP
+
+
 cdef class CompiledRules:
     cdef RuleSet rules
+    cdef readonly object program
+    cdef readonly object counters
+    cdef readonly object policies
+    cdef readonly object state
+    cdef object stack
+    cdef int32_t recent_count
+    cdef readonly tuple recent_names

@@ -1,1 +1,1 @@
-"""TableKind as a Python enum; the rows are in ruleset.pxd."""
+"""The numbers of ruleset.pxd as Python enums."""

@@ -1,2 +1,129 @@
-def register_hooks(host, config, slots, seed):
-    return []
+"""What is registered at the hooks of a host: its tables, and connection tracking where something asks for it.
+
+Source: include/uapi/linux/netfilter_ipv4.h, netfilter_ipv6.h (priorities). Tracking has hooks only where a rule needs them:
+a nat table, or a match or target that looks at connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dataplane._fast.conntrack import ConnectionTable
+from dataplane._fast.host import CompiledHost
+from dataplane._fast.netfilter import HookEntryKind
+from dataplane._fast.packet import Hook
+from dataplane._fast.ruleset import TableKind
+from dataplane.datapath.compile_rules import compile_rules
+from dataplane.host.config import HostConfig
+from dataplane.host.iptables import Ruleset
+
+SECOND = 1_000_000_000
+# Priorities of the iptables tables, and the hooks that they have.
+TABLES: dict[str, tuple[TableKind, int, tuple[Hook, ...]]] = {
+    "raw": (TableKind.TABLE_RAW, -300, (Hook.HOOK_PREROUTING, Hook.HOOK_OUTPUT)),
+    "mangle": (TableKind.TABLE_MANGLE, -150, tuple(Hook)),
+    "filter": (TableKind.TABLE_FILTER, 0, (Hook.HOOK_INPUT, Hook.HOOK_FORWARD, Hook.HOOK_OUTPUT)),
+    "security": (TableKind.TABLE_SECURITY, 50, (Hook.HOOK_INPUT, Hook.HOOK_FORWARD, Hook.HOOK_OUTPUT)),
+}
+NAT = {
+    Hook.HOOK_PREROUTING: -100,
+    Hook.HOOK_INPUT: 100,
+    Hook.HOOK_OUTPUT: -100,
+    Hook.HOOK_POSTROUTING: 100,
+}
+DEFRAG, CONNTRACK, CONFIRM = -400, -200, 2**15 - 1
+# net.netfilter.nf_conntrack_*: name behind the prefix and default in seconds, in the order of TcpState and SctpState.
+TCP_TIMEOUTS = (
+    ("tcp_timeout_syn_sent", 120),
+    ("tcp_timeout_syn_sent", 120),
+    ("tcp_timeout_syn_recv", 60),
+    ("tcp_timeout_established", 432000),
+    ("tcp_timeout_fin_wait", 120),
+    ("tcp_timeout_close_wait", 60),
+    ("tcp_timeout_last_ack", 30),
+    ("tcp_timeout_time_wait", 120),
+    ("tcp_timeout_close", 10),
+    ("tcp_timeout_syn_sent", 120),
+    ("tcp_timeout_syn_sent", 120),
+    ("tcp_timeout_syn_sent", 120),
+    ("tcp_timeout_max_retrans", 300),
+    ("tcp_timeout_unacknowledged", 300),
+)
+SCTP_TIMEOUTS = (
+    ("sctp_timeout_closed", 10),
+    ("sctp_timeout_closed", 10),
+    ("sctp_timeout_cookie_wait", 3),
+    ("sctp_timeout_cookie_echoed", 3),
+    ("sctp_timeout_established", 210),
+    ("sctp_timeout_shutdown_sent", 3),
+    ("sctp_timeout_shutdown_recd", 3),
+    ("sctp_timeout_shutdown_ack_sent", 3),
+    ("sctp_timeout_heartbeat_sent", 30),
+)
+
+
+def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, int], seed: int) -> list[str]:
+    """Compile the rules and register what they need; gives what of them is not modelled."""
+    unmodelled: list[str] = []
+    connections: ConnectionTable | None = None
+    for family, ruleset in ((4, config.iptables), (6, config.ip6tables)):
+        if ruleset is None or not ruleset.tables:
+            continue
+        compiled = compile_rules(ruleset, slots, ipsets=config.ipsets)
+        host.rules(family, compiled.rules)
+        unmodelled.extend(compiled.unmodelled)
+        entries: list[tuple[int, Hook, HookEntryKind, int]] = []
+        for table in ruleset.tables:
+            if table.name in TABLES:
+                kind, priority, hooks = TABLES[table.name]
+                entries += [(priority, hook, HookEntryKind.ENTRY_TABLE, int(kind)) for hook in hooks]
+            elif table.name == "nat":
+                entries += [(priority, hook, HookEntryKind.ENTRY_NAT, 0) for hook, priority in NAT.items()]
+        if compiled.needs_tracking:
+            if connections is None:
+                connections = tracking(config, seed)
+                host.tracking(connections)
+            for hook in (Hook.HOOK_PREROUTING, Hook.HOOK_OUTPUT):
+                entries.append((DEFRAG, hook, HookEntryKind.ENTRY_DEFRAG, 0))
+                entries.append((CONNTRACK, hook, HookEntryKind.ENTRY_CONNTRACK, 0))
+            for hook in (Hook.HOOK_INPUT, Hook.HOOK_POSTROUTING):
+                entries.append((CONFIRM, hook, HookEntryKind.ENTRY_CONFIRM, 0))
+        for priority, hook, entry, table_kind in sorted(entries):
+            host.hook(family, int(hook), int(entry), table_kind, priority)
+    return unmodelled
+
+
+def tracking(config: HostConfig, seed: int) -> ConnectionTable:
+    """An empty connection table with the host's timeouts and limits."""
+
+    def number(name: str, default: int) -> int:
+        text = config.sysctl.get(f"net.netfilter.nf_conntrack_{name}")
+        return default if text is None else int(text)
+
+    return ConnectionTable(
+        tcp_timeouts=[number(name, default) * SECOND for name, default in TCP_TIMEOUTS],
+        sctp_timeouts=[number(name, default) * SECOND for name, default in SCTP_TIMEOUTS],
+        udp_timeout=number("udp_timeout", 30) * SECOND,
+        udp_stream_timeout=number("udp_timeout_stream", 120) * SECOND,
+        icmp_timeout=number("icmp_timeout", 30) * SECOND,
+        icmp6_timeout=number("icmpv6_timeout", 30) * SECOND,
+        generic_timeout=number("generic_timeout", 600) * SECOND,
+        gre_timeout=number("gre_timeout", 30) * SECOND,
+        gre_stream_timeout=number("gre_timeout_stream", 180) * SECOND,
+        maximum=number("max", 262144),
+        checksum=bool(number("checksum", 1)),
+        tcp_loose=bool(number("tcp_loose", 1)),
+        tcp_be_liberal=bool(number("tcp_be_liberal", 0)),
+        tcp_ignore_invalid_rst=bool(number("tcp_ignore_invalid_rst", 0)),
+        tcp_max_retrans=number("tcp_max_retrans", 3),
+        seed=seed,
+    )
+
+
+def counted(host: CompiledHost, config: HostConfig, family: int) -> Ruleset | None:
+    """The host's rules with the counters as they are now."""
+    ruleset = config.iptables if family == 4 else config.ip6tables
+    rules = host.rules4 if family == 4 else host.rules6
+    if ruleset is None or rules is None:
+        return ruleset
+    return ruleset.counted(rules)

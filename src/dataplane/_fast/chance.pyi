@@ -1,0 +1,9 @@
+from enum import IntEnum
+
+class Choice(IntEnum):
+    CHOICE_STATISTIC = 0
+    CHOICE_PORT = 1
+    CHOICE_TUNNEL_PORT = 2
+    CHOICE_IP_ID = 3
+    CHOICE_OTHER = 4
+    CHOICE_COUNT = 5

@@ -1,0 +1,13 @@
+from enum import IntEnum
+
+class RouteType(IntEnum):
+    ROUTE_UNSPEC = 0
+    ROUTE_UNICAST = 1
+    ROUTE_LOCAL = 2
+    ROUTE_BROADCAST = 3
+    ROUTE_ANYCAST = 4
+    ROUTE_MULTICAST = 5
+    ROUTE_BLACKHOLE = 6
+    ROUTE_UNREACHABLE = 7
+    ROUTE_PROHIBIT = 8
+    ROUTE_THROW = 9

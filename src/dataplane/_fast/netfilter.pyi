@@ -1,0 +1,8 @@
+from enum import IntEnum
+
+class HookEntryKind(IntEnum):
+    ENTRY_TABLE = 0
+    ENTRY_DEFRAG = 1
+    ENTRY_CONNTRACK = 2
+    ENTRY_NAT = 3
+    ENTRY_CONFIRM = 4

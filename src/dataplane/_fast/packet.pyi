@@ -1,0 +1,51 @@
+from enum import IntEnum
+
+class BridgeState(IntEnum):
+    BRIDGE_NONE = 0
+    BRIDGE_SEEN = 1
+    BRIDGE_DNAT = 2
+
+class CtInfo(IntEnum):
+    CT_ESTABLISHED = 0
+    CT_RELATED = 1
+    CT_NEW = 2
+    CT_IS_REPLY = 3
+    CT_ESTABLISHED_REPLY = 3
+    CT_RELATED_REPLY = 4
+    CT_UNTRACKED = 7
+
+class Field(IntEnum):
+    FIELD_SRC = 0
+    FIELD_DST = 4
+    FIELD_PROTO = 8
+    FIELD_SPORT = 9
+    FIELD_DPORT = 10
+    FIELD_L4 = 11
+    FIELD_FRAGMENT = 12
+    FIELD_ICMP = 13
+    FIELD_TCP_FLAGS = 14
+    FIELD_TOS = 15
+    FIELD_TTL = 16
+    FIELD_LENGTH = 17
+    FIELD_MARK = 18
+    FIELD_IIF = 19
+    FIELD_OIF = 20
+    FIELD_PHYSIN = 21
+    FIELD_PHYSOUT = 22
+    FIELD_BRIDGED = 23
+    FIELD_PKTTYPE = 24
+    FIELD_COUNT = 25
+
+class Hook(IntEnum):
+    HOOK_PREROUTING = 0
+    HOOK_INPUT = 1
+    HOOK_FORWARD = 2
+    HOOK_OUTPUT = 3
+    HOOK_POSTROUTING = 4
+
+class PacketType(IntEnum):
+    PACKET_HOST = 0
+    PACKET_BROADCAST = 1
+    PACKET_MULTICAST = 2
+    PACKET_OTHERHOST = 3
+    PACKET_OUTGOING = 4

@@ -1,0 +1,1 @@
+"""The lists themselves are in recent.pxd."""

@@ -1,0 +1,1 @@
+"""RuleEventKind as a Python enum; the tap itself is in rule_event.pxd."""

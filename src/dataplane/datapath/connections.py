@@ -1,0 +1,75 @@
+"""The connections of a host, as `conntrack -L -o extended` lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from dataplane._fast.conntrack import Status
+from dataplane._fast.host import CompiledHost
+from dataplane.host.config import ConnectionRow, ConnectionTuple
+
+ICMP, ICMPV6, GRE = 1, 58, 47
+WITH_PORTS = (6, 17, 132, 136)
+
+
+class Connections(Sequence[ConnectionRow]):
+    """Rows in the order in which the connections began."""
+
+    def __init__(self, rows: Sequence[ConnectionRow]) -> None:
+        self._rows = tuple(rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[index]
+
+    def __iter__(self) -> Iterator[ConnectionRow]:
+        return iter(self._rows)
+
+    def text(self) -> str:
+        """The lines of `conntrack -L -o extended`."""
+        from dataplane.host.conntrack import print_connections
+
+        return print_connections(self._rows)
+
+
+def connections(host: CompiledHost, now: int) -> Connections:
+    """The connections of a host that live at `now`, ns."""
+    table = host.connections
+    if table is None:
+        return Connections(())
+    return Connections([_row(row) for row in table.rows(now)])
+
+
+def _row(row: tuple[Any, ...]) -> ConnectionRow:
+    protocol, _, left, state, status, mark, uses, original, reply, _, _ = row
+    return ConnectionRow(
+        protocol,
+        _tuple(protocol, original),
+        _tuple(protocol, reply),
+        timeout=left // 1_000_000_000,
+        state=state,
+        seen_reply=bool(status & Status.STATUS_SEEN_REPLY),
+        assured=bool(status & Status.STATUS_ASSURED),
+        mark=mark,
+        use=uses,
+    )
+
+
+def _tuple(protocol: int, values: tuple[Any, ...]) -> ConnectionTuple:
+    source, destination, source_key, destination_key = values
+    if protocol in (ICMP, ICMPV6):
+        return ConnectionTuple(
+            source,
+            destination,
+            icmp_type=destination_key >> 8,
+            icmp_code=destination_key & 0xFF,
+            icmp_id=source_key,
+        )
+    if protocol in WITH_PORTS:
+        return ConnectionTuple(source, destination, source_key, destination_key)
+    if protocol == GRE:
+        return ConnectionTuple(source, destination, source_key=source_key, destination_key=destination_key)
+    return ConnectionTuple(source, destination)

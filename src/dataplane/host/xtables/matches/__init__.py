@@ -1,0 +1,1 @@
+"""One file for each match: `-m NAME` is matches/NAME.py, whose MATCH is the class."""

@@ -1,0 +1,118 @@
+"""-m hashlimit: a limit for each address or port (net/netfilter/xt_hashlimit.c)."""
+
+from __future__ import annotations
+
+import re
+
+from dataplane.host.xtables.declare import Given, Kind, Match, Option, Refused, Scope
+from dataplane.host.xtables.rates import PERIOD
+from dataplane.host.xtables.values import bits_of, integer, number, text
+
+# Bytes are counted in units of 16, as the kernel keeps them.
+BYTE_SHIFT = 4
+SUFFIXES = {"kb": 1024, "mb": 1024 * 1024, "b": 1}
+MODES = {"srcip": 2, "srcport": 8, "dstip": 1, "dstport": 4}
+BURST = 5
+SIZE, MAXIMUM, INTERVAL, EXPIRE = 0, 0, 1000, 10000
+
+
+class ByteRate(int):
+    """Units of 16 bytes in a second."""
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"([0-9]+)(kb|mb|b)", text)
+    if not match or not int(match[1]):
+        raise ValueError(f"{text!r} is no number of bytes")
+    return int(match[1]) * SUFFIXES[match[2]]
+
+
+def _rate(text: str, scope: Scope) -> int:
+    if "b" in text:
+        count, slash, unit = text.partition("/")
+        if not slash or not unit or not "second".startswith(unit):
+            raise ValueError(f"{text!r} is no rate")
+        return ByteRate(_bytes(count) >> BYTE_SHIFT)
+    period: int = PERIOD.read(text, scope)
+    return period
+
+
+def _show_bytes(value: int) -> str:
+    for suffix, factor in (("mb", 1024 * 1024), ("kb", 1024)):
+        if value >= factor and value % factor == 0:
+            return f"{value // factor}{suffix}"
+    return f"{value}b"
+
+
+def _show_rate(value: int) -> str:
+    return f"{_show_bytes(value << BYTE_SHIFT)}/s" if isinstance(value, ByteRate) else PERIOD.show(value)
+
+
+def _burst(text: str, scope: Scope) -> int:
+    return ByteRate(_bytes(text)) if "b" in text else integer(text, 1, 1000000)
+
+
+def _modes(text: str, scope: Scope) -> int:
+    bits = 0
+    for word in text.split(","):
+        if word not in MODES:
+            raise ValueError(f"{word!r} is none of {', '.join(MODES)}")
+        bits |= MODES[word]
+    return bits
+
+
+RATE = Kind(_rate, _show_rate)
+BURSTS = Kind(_burst, lambda value: _show_bytes(value) if isinstance(value, ByteRate) else str(value))
+# In this order, and not in that of the bits.
+MODE = Kind(_modes, lambda bits: ",".join(name for name, bit in MODES.items() if bits & bit))
+
+
+class Hashlimit(Match):
+    name = "hashlimit"
+    options = (
+        Option("hashlimit-upto", RATE, invert=True, also=("hashlimit",), excludes=("hashlimit-above",)),
+        Option("hashlimit-above", RATE, invert=True),
+        Option("hashlimit-burst", BURSTS),
+        Option("hashlimit-mode", MODE),
+        Option("hashlimit-name", text(255, str), required=True),
+        Option("hashlimit-htable-size", number()),
+        Option("hashlimit-htable-max", number()),
+        Option("hashlimit-htable-gcinterval", number()),
+        Option("hashlimit-htable-expire", number()),
+        Option("hashlimit-srcmask", number(0, 128)),
+        Option("hashlimit-dstmask", number(0, 128)),
+        Option("hashlimit-rate-match"),
+        Option("hashlimit-rate-interval", number(1), needs=("hashlimit-rate-match",)),
+    )
+
+    @classmethod
+    def settle(cls, given: dict[str, Given], scope: Scope) -> dict[str, Given]:
+        for option, other in (("hashlimit-upto", "hashlimit-above"), ("hashlimit-above", "hashlimit-upto")):
+            if option in given and given[option].inverted:
+                given[other] = Given(given.pop(option).value)
+                break
+        rate = given.get("hashlimit-upto", given.get("hashlimit-above"))
+        if rate is None:
+            raise Refused("-m hashlimit", "--hashlimit-upto or --hashlimit-above must be given")
+        in_bytes = isinstance(rate.value, ByteRate)
+        if not in_bytes:
+            given.setdefault("hashlimit-burst", Given(BURST))
+        if "hashlimit-burst" in given and isinstance(given["hashlimit-burst"].value, ByteRate) != in_bytes:
+            raise Refused("--hashlimit-burst", "packets and bytes are mixed")
+        for option in ("hashlimit-srcmask", "hashlimit-dstmask"):
+            if option in given and given[option].value > bits_of(scope.family):
+                raise Refused(f"--{option}", f"not within 0 to {bits_of(scope.family)}")
+            if given.get(option) == Given(bits_of(scope.family)):
+                del given[option]
+        for option, default in (
+            ("hashlimit-htable-size", SIZE),
+            ("hashlimit-htable-max", MAXIMUM),
+            ("hashlimit-htable-gcinterval", INTERVAL),
+            ("hashlimit-htable-expire", EXPIRE),
+        ):
+            if given.get(option) == Given(default):
+                del given[option]
+        return given
+
+
+MATCH = Hashlimit

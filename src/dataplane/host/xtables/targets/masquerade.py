@@ -1,0 +1,27 @@
+"""-j MASQUERADE: the source of a connection becomes the address of the interface it leaves by (nf_nat_masquerade.c)."""
+
+from __future__ import annotations
+
+from dataplane._fast.ruleset import TargetKind
+from dataplane.host.xtables.declare import Given, Option, Scope, Target
+from dataplane.host.xtables.nat import PORTS, nat_action, need_protocol
+from dataplane.host.xtables.predicate import Action
+
+
+class Masquerade(Target):
+    name = "MASQUERADE"
+    tables = frozenset({"nat"})
+    hooks = frozenset({"POSTROUTING"})
+    options = (Option("to-ports", PORTS), Option("random"), Option("random-fully"))
+
+    @classmethod
+    def settle(cls, given: dict[str, Given], scope: Scope) -> dict[str, Given]:
+        if "to-ports" in given:
+            need_protocol("to-ports", given["to-ports"].value, scope)
+        return given
+
+    def action(self) -> Action:
+        return nat_action(TargetKind.TARGET_MASQUERADE, self, ports=self.value("to-ports"))
+
+
+TARGET = Masquerade
