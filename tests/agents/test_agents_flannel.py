@@ -169,8 +169,11 @@ def test_chains_stand_behind_what_was_there(state):
     flannel = Flannel(state, FlannelOptions(networks=state.cluster_cidrs))
     flannel.sync(firewall, state.nodes[0])
     flannel.sync(firewall, state.nodes[0])
-    assert [rule.split("-j ")[1] for rule in firewall.tables["nat"]["POSTROUTING"]] == ["FIRST", "FLANNEL-POSTRTG"]
-    assert len(firewall.tables["nat"]["FLANNEL-POSTRTG"]) == 6
+    assert [rule.split("-j ")[1] for rule in firewall.tables["nat"]["POSTROUTING"].texts] == [
+        "FIRST",
+        "FLANNEL-POSTRTG",
+    ]
+    assert len(firewall.tables["nat"]["FLANNEL-POSTRTG"].texts) == 6
     assert "ff00::/8" in str(masquerade_rules(ip_network("fd00::/56"), ip_network("fd00::/64")))
 
 

@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,8 @@ from dataplane.agents import Agents
 from dataplane.agents.firewall import BUILT_IN
 from dataplane.cluster import complete
 from dataplane.cluster.manifests import read_manifests
+from dataplane.host import HostConfig
+from dataplane.host.iptables import Ruleset
 
 NODES = ["node-1", "node-2", "node-3"]
 MARKS = {"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY", "KUBE-PROXY-CANARY"}
@@ -155,7 +158,7 @@ every_cluster = settings(max_examples=60, deadline=None, suppress_health_check=[
 def test_every_jump_leads_somewhere_and_every_chain_is_reached(state, family):
     agents = Agents(state)
     for name in (node.name for node in state.nodes):
-        chains = saved(agents.firewall(name, family).save())
+        chains = saved(agents.firewall(name, family).ruleset().text())
         reached = set()
         for (table, _), rules in chains.items():
             for rule in rules:
@@ -172,7 +175,7 @@ def test_every_jump_leads_somewhere_and_every_chain_is_reached(state, family):
 @given(clusters())
 def test_every_endpoint_has_the_same_chance(state):
     agents = Agents(state)
-    for (_, chain), rules in saved(agents.firewall("node-1", 4).save()).items():
+    for (_, chain), rules in saved(agents.firewall("node-1", 4).ruleset().text()).items():
         if not chain.startswith(("KUBE-SVC-", "KUBE-SVL-")):
             continue
         spread = [rule for rule in rules if "-j KUBE-SEP-" in rule and "-m recent" not in rule]
@@ -194,4 +197,27 @@ def test_a_node_does_not_depend_on_who_was_asked_before(state):
     for node, config in zip(reversed(state.nodes), before, strict=True):
         alone = Agents(state)
         assert alone.host(node.name) == config
-        assert alone.firewall(node.name, 4).save() == shared.firewall(node.name, 4).save()
+        assert alone.firewall(node.name, 4).ruleset().text() == shared.firewall(node.name, 4).ruleset().text()
+
+
+@every_cluster
+@given(clusters(), st.sampled_from([4, 6]))
+def test_every_text_is_understood_and_prints_back(state, family):
+    agents = Agents(state)
+    for node in state.nodes:
+        ruleset = agents.firewall(node.name, family).ruleset()
+        understood = Ruleset.parse(ruleset.text(counters=True), family)
+        assert understood == ruleset
+        assert understood.text() == ruleset.text()
+
+
+@settings(every_cluster, max_examples=20)
+@given(clusters())
+def test_every_dump_reads_back(state):
+    agents = Agents(state)
+    hosts = [agents.host(state.nodes[-1].name), agents.outside(), agents.underlay()]
+    hosts += [agents.pod(pod.namespace, pod.name) for pod in agents.pods()[:1]]
+    for config in hosts:
+        with TemporaryDirectory() as folder:
+            config.save(folder)
+            assert HostConfig.load(folder).with_(name=config.name, fdb=config.fdb) == config

@@ -19,7 +19,7 @@ def agents():
 
 
 def text(agents, node, family):
-    return agents.firewall(node, family).save()
+    return agents.firewall(node, family).ruleset().text()
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -115,7 +115,7 @@ class Case:
 def rendered(state: ClusterState, options: ProxyOptions, family: int, addresses: Iterable) -> Chains:
     firewall = Firewall(family)
     Proxier(state, options).sync(firewall, state.nodes[0], addresses)
-    return saved(firewall.save())
+    return saved(firewall.ruleset().text())
 
 
 def golden_cases() -> dict[str, list[Path]]:

@@ -10,7 +10,7 @@ A rule is the text that iptables-save prints behind "-A CHAIN ".
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from dataplane.cluster.objects import Family
@@ -37,73 +37,70 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
+class Rules:
+    """The rules of one chain, never changed. Many nodes hold the same object where they have the same rules, so the
+    values of the waist are made of it once."""
+
+    __slots__ = ("_chain", "texts")
+
+    def __init__(self, texts: Sequence[str] = ()) -> None:
+        self.texts = texts
+        self._chain: Chain | None = None
+
+    def chain(self, name: str, policy: str) -> Chain:
+        """The same as a chain of the waist, which has one name wherever it stands."""
+        if self._chain is None:
+            self._chain = Chain(name, tuple(map(Rule, self.texts)), policy)
+        return self._chain
+
+
 class Firewall:
-    """tables: table -> chain -> its rules in order. Built-in chains are there from the first use of their table."""
+    """tables: table -> chain -> its rules. Built-in chains are there from the first use of their table."""
 
     def __init__(self, family: Family) -> None:
         self.family = family
-        self.tables: dict[str, dict[str, Sequence[str]]] = {}
+        self.tables: dict[str, dict[str, Rules]] = {}
 
-    def chains(self, table: str) -> dict[str, Sequence[str]]:
+    def chains(self, table: str) -> dict[str, Rules]:
         found = self.tables.get(table)
         if found is None:
-            found = self.tables[table] = {chain: [] for chain in BUILT_IN[table]}
+            found = self.tables[table] = {chain: Rules() for chain in BUILT_IN[table]}
         return found
 
     def create(self, table: str, chain: str) -> None:
         """-N, where the chain is missing."""
-        self.chains(table).setdefault(chain, [])
+        self.chains(table).setdefault(chain, Rules())
 
     def insert(self, table: str, chain: str, rule: str) -> None:
         """-I, where -C does not find the rule."""
-        rules = self.chains(table)[chain]
-        if rule not in rules:
-            self.chains(table)[chain] = [rule, *rules]
+        texts = self.chains(table)[chain].texts
+        if rule not in texts:
+            self.replace(table, chain, [rule, *texts])
 
     def append(self, table: str, chain: str, rule: str) -> None:
         """-A, where -C does not find the rule."""
-        rules = self.chains(table).setdefault(chain, [])
-        if rule not in rules:
-            self.chains(table)[chain] = [*rules, rule]
+        texts = self.chains(table)[chain].texts
+        if rule not in texts:
+            self.replace(table, chain, [*texts, rule])
 
-    def replace(self, table: str, chain: str, rules: Sequence[str]) -> None:
+    def replace(self, table: str, chain: str, texts: Sequence[str]) -> None:
         """What iptables-restore --noflush does with a chain that it is told to fill: flush it, then fill it."""
-        self.chains(table)[chain] = rules
+        self.chains(table)[chain] = Rules(texts)
 
-    def listed(self) -> Iterable[tuple[str, list[tuple[str, Sequence[str]]]]]:
-        """The tables as iptables-save prints them: built-in chains in hook order, then the others by name."""
-        for table, built_in in BUILT_IN.items():
-            if table in self.tables:
-                chains = self.tables[table]
-                others = sorted(chains.keys() - set(built_in))
-                yield table, [(chain, chains[chain]) for chain in (*built_in, *others)]
+    def _listed(self, table: str) -> Iterator[tuple[str, str, Rules]]:
+        """(chain, policy, rules) in the order of iptables-save: built-in chains by hook, then the others by name."""
+        chains = self.tables[table]
+        for chain in BUILT_IN[table]:
+            yield chain, "ACCEPT", chains[chain]
+        for chain in sorted(chains.keys() - set(BUILT_IN[table])):
+            yield chain, "", chains[chain]
 
-    def save(self) -> str:
-        """The text of iptables-save, without its time stamps and with all counters 0."""
-        lines: list[str] = []
+    def ruleset(self) -> Ruleset:
+        """The rules as the waist has them, with all counters 0. No rule is parsed here."""
         with without_collection():
-            for table, chains in self.listed():
-                lines.append(f"*{table}")
-                lines += [f":{chain} {'ACCEPT' if chain in BUILT_IN[table] else '-'} [0:0]" for chain, _ in chains]
-                for chain, rules in chains:
-                    head = f"-A {chain} "
-                    lines += [head + rule for rule in rules]
-                lines.append("COMMIT")
-        return "\n".join(lines) + "\n" if lines else ""
-
-    def ruleset(self) -> Ruleset | None:
-        """The same as values; the rules are not looked at. None where there is no table."""
-        if not self.tables:
-            return None
-        with without_collection():
-            tables = tuple(
-                Table(
-                    table,
-                    tuple(
-                        Chain(chain, tuple(map(Rule.of, rules)), "ACCEPT" if chain in BUILT_IN[table] else "")
-                        for chain, rules in chains
-                    ),
-                )
-                for table, chains in self.listed()
-            )
-        return Ruleset(self.family, tables)
+            tables = [
+                Table(table, tuple([rules.chain(chain, policy) for chain, policy, rules in self._listed(table)]))
+                for table in BUILT_IN
+                if table in self.tables
+            ]
+        return Ruleset(self.family, tuple(tables))

@@ -27,7 +27,7 @@ from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from socket import AF_INET6, inet_ntop, inet_pton
 
-from dataplane.agents.firewall import Firewall, without_collection
+from dataplane.agents.firewall import Firewall, Rules, without_collection
 from dataplane.cluster.endpoints import (
     Choice,
     ProxyEndpoint,
@@ -170,6 +170,8 @@ class Fragment:
     health_checks: list[str] = field(default_factory=list)
     """filter KUBE-NODEPORTS"""
     chains: dict[str, list[str]] = field(default_factory=dict)
+    finished: dict[str, Rules] = field(default_factory=dict)
+    """The same once they are complete"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,7 @@ def compile_port(choice: Choice, dialect: Dialect, node_ip: Address | None) -> F
     _health_check(port, fragment)
     _own_chains(port, fragment)
     _endpoint_chains(port, fragment)
+    fragment.finished = {name: Rules(texts) for name, texts in fragment.chains.items()}
     return fragment
 
 
@@ -479,7 +482,7 @@ class Proxier:
         firewall.replace("filter", chains.NODE_PORTS, [rule for f in fragments for rule in f.health_checks])
         nat = firewall.chains("nat")
         for fragment in fragments:
-            nat.update(fragment.chains)
+            nat.update(fragment.finished)
 
     def fragments(self, node: NodeState, family: Family) -> list[Fragment]:
         """The rules of every service port as this node has them, by namespace/name:port and protocol."""
