@@ -30,9 +30,9 @@ class Connections(Sequence[ConnectionRow]):
 
     def text(self) -> str:
         """The lines of `conntrack -L -o extended`."""
-        from dataplane.host.conntrack import print_connections
+        from dataplane.host.conntrack import text
 
-        return print_connections(self._rows)
+        return text(self._rows)
 
 
 def connections(host: CompiledHost, now: int) -> Connections:

@@ -151,9 +151,9 @@ def _routes(parsed: _Parsed, found: Mapping[str, str], path: Callable[[str], str
 def _ruleset(found: Mapping[str, str], file: str, family: int, path: Callable[[str], str]) -> Ruleset | None:
     if file not in found:
         return None
-    from dataplane.host.iptables import parse_ruleset
+    from dataplane.host.iptables import Ruleset
 
-    return parse_ruleset(found[file], family, path(file))
+    return Ruleset.parse(found[file], family, path(file))
 
 
 def texts(config: HostConfig) -> dict[str, str]:
