@@ -39,7 +39,7 @@ def run(kernel: Recording) -> Recording:
                 step.out = frames(host.receive(step.data, interface=step.interface, time_ns=step.time_ns))
             else:
                 step.out = frames(host.send(step.data, time_ns=step.time_ns))
-        drops = dict(host.drops())
+        drops = {reason.name: count for reason, count in host.drops().items()}
         step.drops = [
             (reason, "") for reason, count in drops.items() for _ in range(count - before.get(reason, 0))
         ]
@@ -51,5 +51,5 @@ def run(kernel: Recording) -> Recording:
                 step.rules[6] = host.ip6tables_save(counters=True)
             step.connections = host.connections().text()
         made.steps.append(step)
-    made.interfaces = {name: dict(counters) for name, counters in host.interfaces().items()}
+    made.interfaces = {name: counters._asdict() for name, counters in host.counters().items()}
     return made
