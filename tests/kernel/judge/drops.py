@@ -14,6 +14,10 @@ _CONFIG_CREATE = 6
 _LINE = re.compile(r"protocol=(?P<protocol>\d+) location=(?P<place>[^ ]+) reason: (?P<reason>\w+)")
 
 
+# A socket of a tool that has just ended gives its buffers back in our time.
+_NOT_PACKETS = {"QUEUE_PURGE"}
+
+
 class DropTrace:
     """Reasons of drops in the course of this process's own writes. `available` is False where there is no tracing."""
 
@@ -72,7 +76,7 @@ class DropTrace:
                     text += piece
         found = []
         for line in text.decode().splitlines():
-            if match := _LINE.search(line):
+            if (match := _LINE.search(line)) and match["reason"] not in _NOT_PACKETS:
                 found.append((match["reason"], match["place"].split("+")[0]))
         return found
 

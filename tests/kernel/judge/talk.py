@@ -134,6 +134,7 @@ def icmp_error(what: str, about: Packet, mtu: int = 0, quoted: int = 0) -> Packe
     `quoted` bytes of the packet are quoted: by default the IP header and 8 bytes in IPv4, all of it in IPv6.
     """
     ip = network(about)
+    ip = type(ip)(bytes(ip))  # lengths and checksums filled in
     four, six = _ERRORS[what]
     if isinstance(ip, IPv6):
         assert six is not None
@@ -164,7 +165,7 @@ class Talk:
         server_isn: int = 500_000,
         window: int = 8192,
     ) -> None:
-        self._client, self._server = client, server
+        self.near, self.far = client, server
         self._to = to or server
         self._ports = {"sport": sport, "dport": dport}
         self._window = window
@@ -176,8 +177,8 @@ class Talk:
         header = {"seq": self.client_seq, "ack": self.server_seq if "A" in flags else 0, "window": self._window}
         segment = TCP(**self._ports, flags=flags, **{**header, **fields}) / data
         self.client_seq += self._length(flags, data, fields)
-        frames = self._client.send(segment, to=self._to)
-        reached = [packet for packet in frames.at(self._server) if TCP in packet]
+        frames = self.near.send(segment, to=self._to)
+        reached = [packet for packet in frames.at(self.far) if TCP in packet]
         if reached:
             self._seen = reached[-1]
         return frames
@@ -188,7 +189,7 @@ class Talk:
         header = {"seq": self.server_seq, "ack": self.client_seq if "A" in flags else 0, "window": self._window}
         segment = reply(self._seen, data, flags=flags, **{**header, **fields})
         self.server_seq += self._length(flags, data, fields)
-        return self._server.send(segment)
+        return self.far.send(segment)
 
     @staticmethod
     def _length(flags: str, data: bytes, fields: dict[str, Any]) -> int:

@@ -300,11 +300,11 @@ def too_big_without_df_is_fragmented(node: Node) -> None:
 
 @scenario()
 def fragments_keep_only_options_marked_for_copying(node: Node) -> None:
-    """Record route stays in the first fragment, router alert is copied into each."""
+    """Router alert is copied into each fragment; record route is in the first only, NOPs take its place."""
     client, server = node.router(far_mtu=600)
     options = [IPOption_Router_Alert(), IPOption_RR(routers=["0.0.0.0"]), IPOption_NOP()]
     out = client.send(UDP(sport=1, dport=2) / bytes(1200), to=server, options=options)
-    assert [len(packet[IP].options) for packet in out.at(server)] == [3, 1, 1] or True
+    assert [packet[IP].ihl for packet in out.at(server)] == [8, 8, 8]
 
 
 @scenario()
@@ -317,13 +317,13 @@ def fragment_of_a_fragment(node: Node) -> None:
 
 @scenario()
 def route_mtu(node: Node) -> None:
-    """The MTU of a route does not count for forwarding unless it is locked."""
+    """The MTU of a route counts for forwarding, locked or not."""
     client, server = node.router()
     node.ip(f"""
         route add 203.0.113.0/25 via {server.ip} mtu 1000
         route add 203.0.113.128/25 via {server.ip} mtu lock 1000
     """)
-    client.send(UDP(sport=1, dport=2) / bytes(1300), to="203.0.113.1", flags="DF").only(server)
+    client.send(UDP(sport=1, dport=2) / bytes(1300), to="203.0.113.1", flags="DF").only(client)
     client.send(UDP(sport=1, dport=2) / bytes(1300), to="203.0.113.129", flags="DF").only(client)
 
 
