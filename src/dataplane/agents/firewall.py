@@ -88,7 +88,7 @@ class Firewall:
         self.chains(table)[chain] = Rules(texts)
 
     def _listed(self, table: str) -> Iterator[tuple[str, str, Rules]]:
-        """(chain, policy, rules) as iptables-save prints them: built-in chains in hook order, then the others by name."""
+        """(chain, policy, rules) in the order of iptables-save: built-in chains by hook, then the others by name."""
         chains = self.tables[table]
         for chain in BUILT_IN[table]:
             yield chain, "ACCEPT", chains[chain]
