@@ -101,7 +101,7 @@ annotate: $(VENV)/.run
 	@ls build/cython-release/src/dataplane/_fast/*.html
 
 bench: $(VENV)/.test $(BUILT)
-	$(PY) -m bench
+	@for program in bench/[a-z]*.py; do $(PY) $$program || exit; done
 
 # A stock Python loads the sanitizers first; its own allocator would hide what numpy's arrays are worth checking for.
 sanitize: $(VENV)/.test

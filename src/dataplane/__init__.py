@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from dataplane.capture import open_capture as open_capture
     from dataplane.datapath.host import Host as Host
     from dataplane.emulation import Cluster as Cluster
-    from dataplane.emulation import Result as Result
     from dataplane.errors import DataplaneError as DataplaneError
     from dataplane.errors import InputError as InputError
     from dataplane.errors import ModelError as ModelError
     from dataplane.host import HostConfig as HostConfig
+    from dataplane.result import Result as Result
 
 _HOME = {
     "CaptureWriter": "dataplane.capture",
@@ -32,7 +32,7 @@ _HOME = {
     "InputError": "dataplane.errors",
     "ModelError": "dataplane.errors",
     "PacketBatch": "dataplane._fast.batch",
-    "Result": "dataplane.emulation",
+    "Result": "dataplane.result",
     "open_capture": "dataplane.capture",
 }
 

@@ -51,13 +51,13 @@ class Cluster:
         *paths: str | Path,
         mode: str = "iptables",
         cni: str = "flannel",
-        nodes: int | None = None,
+        nodes: int = 3,
         seed: int = 0,
         mtu: int = 1500,
     ) -> Self:
         """Read manifests (files, folders, "-" for the standard input) and fill in what they leave out.
 
-        nodes: how many nodes at least. seed: of every choice that is drawn. mtu: of the nodes' underlay, bytes.
+        nodes: how many there are where the manifests state none. seed: of every choice that is drawn. mtu: of the nodes' underlay, bytes.
         Raises ManifestError for what cannot be read or contradicts itself, ModelError for a mode or CNI plugin that is
         not modelled.
         """

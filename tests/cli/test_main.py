@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,12 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
     assert main([verb, "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"Usage: dataplane {verb}")
-    undescribed = [line for line in text.splitlines() if re.match(r"  --[^:]*:\s*$", line)]
-    assert not undescribed
+    assert "Options:" in text
+    assert "object at" not in text
+    names = [line for line in text.splitlines() if re.match(r"  -", line)]
+    below = [after for line, after in pairwise(text.splitlines()) if line in names and not re.search(r"\S  +\S", line)]
+    assert len(names) > 4
+    assert all(re.match(r" {20,}\S", line) for line in below), "an option without a meaning"
 
 
 def test_unknown_verb_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import dataplane
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "dataplane"
 
@@ -24,12 +26,24 @@ ARROWS: dict[str, set[str]] = {
     "datapath": {"host", "_fast", "errors"},
     "generate": {"capture", "cluster", "_fast", "errors"},
     "mapping": {"cluster", "errors"},
-    "emulation": {"mapping", "cluster", "agents", "datapath", "capture", "host", "_fast", "errors"},
+    "result": {"agents", "cluster", "datapath", "capture", "_fast", "errors"},
+    "emulation": {"mapping", "result", "cluster", "agents", "datapath", "capture", "host", "_fast", "errors"},
     "testing": {"cluster", "agents", "datapath", "capture", "host", "emulation", "errors"},
-    "cli": {"cluster", "agents", "datapath", "capture", "host", "emulation", "generate", "errors", "__init__"},
+    "cli": {
+        "cluster",
+        "agents",
+        "datapath",
+        "capture",
+        "host",
+        "emulation",
+        "generate",
+        "result",
+        "errors",
+        "__init__",
+    },
     "__main__": {"cli"},
     # The public names, and nothing else.
-    "__init__": {"cluster", "agents", "datapath", "capture", "host", "emulation", "errors", "_fast"},
+    "__init__": {"result", "cluster", "agents", "datapath", "capture", "host", "emulation", "errors", "_fast"},
 }
 
 COMPILED_IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+c?import|c?import\s+([\w.]+))", re.MULTILINE)
@@ -138,3 +152,11 @@ def test_help_loads_nothing_heavy() -> None:
     loaded = loaded_by("from dataplane.cli import main; main(['--help'])")
     assert "dataplane" in loaded
     assert not loaded & HEAVY
+
+
+def test_every_public_name_is_there() -> None:
+    for name in dataplane.__all__:
+        assert getattr(dataplane, name).__name__ == name
+    assert set(dataplane.__all__) <= set(dir(dataplane))
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = dataplane.nothing

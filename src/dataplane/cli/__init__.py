@@ -20,6 +20,7 @@ EXPECTED, UNEXPECTED, FAILED = 0, 1, 2
 
 # Verb -> what it does; the function of the same name is in the module of the same name.
 VERBS: dict[str, str] = {
+    "replay": "Send a capture through a cluster or a host, and write what each interface saw",
     "get": "Show nodes, pods, services, endpoints and more of a cluster, completed as the cluster would",
     "generate": "Make a large capture for a cluster",
 }
@@ -67,8 +68,10 @@ def _run(tokens: list[str]) -> int:
         return _say(f"{verb}: no such verb" + (f"; did you mean {near[0]}?" if near else "; see dataplane --help"))
     from cyclopts import App, CycloptsError
 
+    from dataplane.cli.help import Formatter
+
     function = getattr(import_module(f"dataplane.cli.{verb}"), verb)
-    app = App(name=f"dataplane {verb}", help_format="plaintext", help_formatter="plain", version_flags=())
+    app = App(name=f"dataplane {verb}", help_format="plaintext", help_formatter=Formatter(), version_flags=())
     app.default(function)
     try:
         return int(app(tokens[1:], exit_on_error=False, print_error=False, result_action="return_value") or EXPECTED)

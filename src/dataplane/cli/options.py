@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -20,16 +20,21 @@ Manifests = Annotated[
         allow_repeating=True,
         negative=(),
         show_default=False,
+        metavar="MANIFESTS",
         help="What `kubectl get -o yaml` prints: files, folders, or - for the standard input.",
     ),
 ]
 Nodes = Annotated[int, Parameter(help="Nodes to make where no manifest states or names one.")]
 Seed = Annotated[int, Parameter(help="Of every random choice: the same seed gives the same run.")]
-Mode = Annotated[Literal["iptables"], Parameter(help="How kube-proxy programs the nodes.")]
-Cni = Annotated[
-    Literal["flannel", "flannel-host-gw"], Parameter(help="What connects the pods: over VXLAN, or by routes.")
+Mode = Annotated[
+    str,
+    Parameter(
+        show_default=False,
+        help="kube-proxy's mode: iptables. By default what the cluster's configuration of it says.",
+    ),
 ]
-Output = Literal["table", "wide", "json", "yaml", "csv"]
+Cni = Annotated[str, Parameter(help="What connects the pods: flannel; its backend is what its net-conf.json says.")]
+Mtu = Annotated[int, Parameter(help="Of the nodes' network, in bytes.")]
 
 
 def load(manifests: list[str], nodes: int, seed: int = 0) -> ClusterState:

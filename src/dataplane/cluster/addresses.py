@@ -152,7 +152,6 @@ def cluster_ip_band(network: Network) -> Band:
     return Band(*bands(first, max(first, last), network.num_addresses, divisor=16, maximum=256))
 
 
-def node_port_band(first: int = 30000, last: int = 32767) -> Band:
-    size = last - first + 1
-    # Below 16 ports, not at 16, a range of ports has no static part.
-    return Band(*bands(first, last, size if size != 16 else 17, divisor=32, maximum=128))
+def node_port_band() -> Band:
+    """The API server's default range, 30000-32767."""
+    return Band(*bands(30000, 32767, 2768, divisor=32, maximum=128))

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dataplane.cluster.networks import choose_networks
-from dataplane.cluster.nodes import complete_nodes
-from dataplane.cluster.objects import ClusterState, Namespace, Objects
+from dataplane.cluster.nodes import complete_nodes, name_nodes
+from dataplane.cluster.objects import ClusterState, Family, Namespace, Objects
 from dataplane.cluster.pods import complete_pods
 from dataplane.cluster.services import complete_services
 from dataplane.cluster.slices import complete_slices
@@ -35,7 +35,8 @@ def complete(
     nodes: how many to make where no Node is given and no pod or endpoint names one.
     cluster_cidr, service_cidr, node_subnet: a network, or one of each family with a comma; by default what the
     configurations (kubeadm's, kube-proxy's, flannel's, ServiceCIDR objects) or the addresses of the objects show, else
-    10.244.0.0/16, 10.96.0.0/12, 192.168.1.0/24 and fd00:10:244::/56, fd00:10:96::/112, fd00:192:168:1::/64.
+    10.244.0.0/16, 10.96.0.0/12, 192.168.1.0/24 and fd00:10:244::/56, fd00:10:96::/112, fd00:192:168:1::/64, or what
+    is wide enough around them for the nodes.
     families: (4,), (6,), (4, 6) or (6, 4), the primary one first; by default what the objects ask for, else IPv4.
     node_mask, node_mask6: prefix length of a node's pod CIDR. seed: draws ClusterIPs and node ports.
 
@@ -43,8 +44,10 @@ def complete(
     """
     if nodes < 1:
         raise ModelError(f"a cluster of {nodes} nodes: it has at least one")
-    networks = choose_networks(objects, cluster_cidr, service_cidr, node_subnet, families)
-    completed, warnings = complete_nodes(objects, networks, nodes, {4: node_mask, 6: node_mask6})
+    masks: dict[Family, int] = {4: node_mask, 6: node_mask6}
+    named, warnings = name_nodes(objects, nodes)
+    networks = choose_networks(objects, len(named), masks, cluster_cidr, service_cidr, node_subnet, families)
+    completed = complete_nodes(named, objects, networks, masks)
     pods = complete_pods(objects, completed, networks)
     services, refused = complete_services(objects.services, networks, seed)
     slices, of_service, not_modelled = complete_slices(

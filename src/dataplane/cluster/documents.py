@@ -24,6 +24,9 @@ SUFFIXES = (".yaml", ".yml", ".json")
 
 # What aliases may blow a document up to, in nodes: a manifest has a handful of them, an attack billions.
 ALIAS_LIMIT = 1_000_000
+# Levels of collections: objects of the API have a dozen, and what is deeper would exhaust the stack of some reader.
+DEPTH_LIMIT = 200
+_DEEP = f"nested more than {DEPTH_LIMIT} levels deep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +119,28 @@ def parse_json(file: str, text: str) -> Iterator[tuple[int, Any]]:
         except json.JSONDecodeError as error:
             raise ManifestError(file, f"document {number}, line {error.lineno}", "", f"JSON: {error.msg}") from None
         except (ValueError, RecursionError) as error:
-            message = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+            message = _DEEP if isinstance(error, RecursionError) else str(error)
             raise ManifestError(file, f"document {number}", "", f"JSON: {message}") from None
+        if _too_deep(value):
+            raise ManifestError(file, f"document {number}", "", f"JSON: {_DEEP}")
         yield number, value
         number += 1
         at = _end(space, text, at)
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEPTH_LIMIT):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(part for part in item.values() if isinstance(part, dict | list))
+            elif isinstance(item, list):
+                inner.extend(part for part in item if isinstance(part, dict | list))
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 def _end(space: re.Pattern[str], text: str, at: int) -> int:
@@ -204,6 +224,8 @@ def parse_yaml(file: str, text: str) -> Iterator[tuple[int, Any]]:
                     raise _error(file, number, event, f"tag {event.tag} is not read")
                 if frames and frames[-1].key is None and isinstance(frames[-1].value, dict):
                     raise _error(file, number, event, "a key of a mapping is text, this is a collection")
+                if len(frames) >= DEPTH_LIMIT:
+                    raise _error(file, number, event, _DEEP)
                 frames.append(_Frame({} if kind is yaml.MappingStartEvent else [], event.anchor, nodes))
                 continue
             elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from dataplane.cluster.fields import parse_network
+from dataplane.cluster.fields import parse_address, parse_network
 from dataplane.cluster.objects import Address, Family, Network, Objects
 from dataplane.errors import ModelError
 
@@ -21,6 +21,11 @@ _WIDTH: dict[str, dict[Family, int]] = {
     "service": {4: 16, 6: 112},
     "node": {4: 24, 6: 64},
 }
+
+
+_WIDEST: dict[Family, int] = {4: 8, 6: 48}
+# The nodes' subnet begins with addresses for gateways and the like: node-1 gets the eleventh.
+FIRST_NODE = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,16 @@ class Networks:
 
 def choose_networks(
     objects: Objects,
+    nodes: int,
+    masks: dict[Family, int],
     cluster_cidr: str | None,
     service_cidr: str | None,
     node_subnet: str | None,
     families: Sequence[int] | None,
 ) -> Networks:
-    """Raises ModelError for arguments that are no networks, or that leave out a family that is asked for."""
+    """nodes: how many there are; masks: prefix length of a node's pod CIDR. Networks that nobody states are made wide
+    enough for the nodes. Raises ModelError for arguments that are no networks.
+    """
     asked_cluster = _asked("cluster CIDR", cluster_cidr)
     asked_service = _asked("service CIDR", service_cidr)
     asked_node = _asked("node subnet", node_subnet)
@@ -51,12 +60,9 @@ def choose_networks(
     warnings: list[str] = []
 
     pod_cidrs = [network for node in objects.nodes for network in node.pod_cidrs]
-    pod_ips: list[Address] = [ip for pod in objects.pods if not pod.host_network for ip in pod.ips]
-    # Where nodes state their networks these show the cluster's; pod addresses show it where no Node is given.
-    shown = pod_cidrs or [ip_network(ip) for ip in pod_ips]
-    node_ips = [ip_network(address) for node in objects.nodes for address in node.addresses]
-    node_ips += [ip_network(ip) for pod in objects.pods for ip in pod.host_ips]
-    cluster_ips = [ip_network(ip) for service in objects.services for ip in service.cluster_ips]
+    node_ips = {address for node in objects.nodes for address in node.addresses}
+    node_ips.update(ip for pod in objects.pods for ip in pod.host_ips)
+    cluster_ips = {ip for service in objects.services for ip in service.cluster_ips}
 
     configured_cluster = _configured_cluster(objects)
     ranges = tuple(asked_service.values()) or tuple(_service_ranges(objects))
@@ -64,17 +70,26 @@ def choose_networks(
     service: dict[Family, Network] = {}
     node: dict[Family, Network] = {}
     for family in chosen:
+        # Where nodes state their networks these show the cluster's, else the addresses of pods and endpoints do.
+        stated = [network for network in pod_cidrs if network.version == family]
+        shown = stated or _pod_addresses(objects, family, node_ips)
         cluster[family] = (
             asked_cluster.get(family)
             or configured_cluster.get(family)
-            or _guess("cluster", CLUSTER_CIDR, shown, family, warnings)
+            or _roomy(
+                "cluster", _guess("cluster", CLUSTER_CIDR, shown, family, warnings), masks[family], nodes, warnings
+            )
         )
-        service[family] = (
-            asked_service.get(family)
-            or next((network for network in ranges if network.version == family), None)
-            or _guess("service", SERVICE_CIDR, cluster_ips, family, warnings)
+        service[family] = next((network for network in ranges if network.version == family), None) or _guess(
+            "service", SERVICE_CIDR, cluster_ips, family, warnings
         )
-        node[family] = asked_node.get(family) or _guess("node", NODE_SUBNET, node_ips, family, warnings)
+        node[family] = asked_node.get(family) or _roomy(
+            "node",
+            _guess("node", NODE_SUBNET, node_ips, family, warnings),
+            128 if family == 6 else 32,
+            nodes + FIRST_NODE,
+            warnings,
+        )
     return Networks(chosen, cluster, service, node, ranges, tuple(warnings))
 
 
@@ -98,44 +113,72 @@ def _families(objects: Objects, asked: Sequence[int] | None, cluster: dict[Famil
         if not asked or len(set(asked)) != len(asked) or not set(asked) <= {4, 6}:
             raise ModelError(f"families {tuple(asked)!r} are not (4,), (6,), (4, 6) or (6, 4)")
         return tuple(6 if family == 6 else 4 for family in asked)
-    order: dict[Family, None] = dict.fromkeys(cluster)
-    # Nodes and pods show what the cluster has, and in which order.
-    for node in objects.nodes:
-        order.update(dict.fromkeys(network.version for network in node.pod_cidrs))
-    for pod in objects.pods:
-        order.update(dict.fromkeys(ip.version for ip in pod.ips))
-    wanted: dict[Family, None] = {}
+    # Nodes show what the cluster has and in which order, else pods; the one that is first most often is the primary.
+    shown: list[tuple[Family, ...]] = [tuple(cluster)] if cluster else []
+    shown = shown or [tuple(network.version for network in node.pod_cidrs) for node in objects.nodes if node.pod_cidrs]
+    shown = shown or [tuple(ip.version for ip in pod.ips) for pod in objects.pods if pod.ips]
+    wanted: set[Family] = {family for order in shown for family in order}
     for service in objects.services:
-        wanted.update(dict.fromkeys((*service.ip_families, *(ip.version for ip in service.cluster_ips))))
+        wanted.update(service.ip_families)
+        wanted.update(ip.version for ip in service.cluster_ips)
         if service.ip_family_policy == "RequireDualStack":
-            wanted.update({4: None, 6: None})
-    if not order:
-        # IPv4 comes first unless every Service that says anything says IPv6.
-        order = {6: None} if set(wanted) == {6} else {4: None}
-    order.update(wanted)
-    return tuple(order)
+            wanted |= {4, 6}
+    for pod in objects.pods:
+        wanted.update(ip.version for ip in pod.ips)
+    first = [order[0] for order in shown]
+    primary: Family = 6 if first.count(6) > first.count(4) or wanted == {6} else 4
+    other: Family = 4 if primary == 6 else 6
+    return (primary, other) if other in wanted else (primary,)
+
+
+def _pod_addresses(objects: Objects, family: Family, node_ips: Container[Address]) -> list[Address]:
+    found = {ip for pod in objects.pods if not pod.host_network for ip in pod.ips if ip.version == family}
+    if not found:
+        for piece in objects.endpoint_slices:
+            if piece.family == family:
+                found.update(parse_address(entry.address) for entry in piece.endpoints if entry.node)
+    return [ip for ip in found if ip not in node_ips]
 
 
 def _guess(
-    role: str, defaults: dict[Family, str], shown: Iterable[Network], family: Family, warnings: list[str]
+    role: str,
+    defaults: dict[Family, str],
+    shown: Iterable[Network] | Iterable[Address],
+    family: Family,
+    warnings: list[str],
 ) -> Network:
     default = parse_network(defaults[family])
-    inside = [network for network in shown if network.version == family]
-    if all(_within(network, default) for network in inside):
-        return default
-    first = min(int(network.network_address) for network in inside)
-    last = max(int(network.broadcast_address) for network in inside)
-    prefix = min(_WIDTH[role][family], *(network.prefixlen for network in inside))
     bits = default.max_prefixlen
+    first, last, prefix = 1 << bits, 0, _WIDTH[role][family]
+    for item in shown:
+        if item.version != family:
+            continue
+        if isinstance(item, IPv4Network | IPv6Network):
+            first = min(first, int(item.network_address))
+            last = max(last, int(item.broadcast_address))
+            prefix = min(prefix, item.prefixlen)
+        else:
+            first, last = min(first, int(item)), max(last, int(item))
+    if first > last or (int(default.network_address) <= first and last <= int(default.broadcast_address)):
+        return default
     while prefix and first >> (bits - prefix) != last >> (bits - prefix):
         prefix -= 1
+    if prefix < _WIDEST[family]:
+        warnings.append(f"the {role} network of IPv{family} is not stated and its addresses lie far apart: {default}")
+        return default
     guess = type(default)((first >> (bits - prefix) << (bits - prefix), prefix))
     warnings.append(f"the {role} network of IPv{family} is not stated, it is taken to be {guess}")
     return guess
 
 
-def _within(network: Network, other: Network) -> bool:
-    return network.overlaps(other) and network.prefixlen >= other.prefixlen
+def _roomy(role: str, network: Network, mask: int, count: int, warnings: list[str]) -> Network:
+    """The network, or the smallest one around it that has `count` networks of /mask and a quarter to spare."""
+    wide = network
+    while wide.prefixlen > _WIDEST[wide.version] and 1 << max(0, mask - wide.prefixlen) < count * 5 // 4:
+        wide = wide.supernet()
+    if wide != network:
+        warnings.append(f"the {role} network {network} is too small for the nodes, it is taken to be {wide}")
+    return wide
 
 
 def _config(objects: Objects, kind: str) -> Any:

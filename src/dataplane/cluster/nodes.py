@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from dataplane.cluster.addresses import NodeCidrs, make_address
 from dataplane.cluster.fields import parse_address
-from dataplane.cluster.networks import Networks
+from dataplane.cluster.networks import FIRST_NODE, Networks
 from dataplane.cluster.objects import Address, Endpoint, Family, Network, NodeState, Objects, Origin
 from dataplane.errors import ManifestError, ModelError
-
-# The subnet's first addresses are for gateways and the like: node-1 gets the eleventh.
-_FIRST_NODE = 11
 
 
 def natural(name: str) -> tuple[tuple[int, int | str], ...]:
@@ -24,38 +21,38 @@ def natural(name: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def complete_nodes(
-    objects: Objects, networks: Networks, count: int, masks: dict[Family, int]
-) -> tuple[tuple[NodeState, ...], list[str]]:
-    """(nodes with index, addresses and pod CIDRs of every family, warnings).
+    nodes: Sequence[NodeState], objects: Objects, networks: Networks, masks: dict[Family, int]
+) -> tuple[NodeState, ...]:
+    """The nodes (`name_nodes`) with index, addresses and pod CIDRs of every family.
 
-    Nodes are those given, and those that a pod or an endpoint names, whose Node is not given; where there are none,
-    `count` are made: `node-1`, `node-2`, ... Raises ManifestError where two nodes share an address or
-    a pod CIDR, ModelError where a network has no room.
+    Raises ManifestError where two nodes share an address or a pod CIDR, ModelError where a network has no room.
     """
-    warnings: list[str] = []
-    nodes = _names(objects, count, warnings)
     _check_apart(nodes)
     nodes = _with_addresses(nodes, objects, networks)
     nodes = _with_pod_cidrs(nodes, objects, networks, masks)
-    nodes = [replace(node, index=index) for index, node in enumerate(nodes)]
-    return tuple(nodes), warnings
+    return tuple(replace(node, index=index) for index, node in enumerate(nodes))
 
 
-def _names(objects: Objects, count: int, warnings: list[str]) -> list[NodeState]:
-    last = len(objects.nodes)
-    nodes = sorted(objects.nodes, key=lambda node: (node.index if node.index >= 0 else last, natural(node.name)))
-    known = {node.name for node in nodes}
+def name_nodes(objects: Objects, count: int) -> tuple[list[NodeState], list[str]]:
+    """(the nodes in their order, warnings): those given and those that a pod or an endpoint names, whose Node is not
+    given; where there are none, `count` are made: `node-1`, `node-2`, ..."""
+    warnings: list[str] = []
+    known = {node.name for node in objects.nodes}
     named: dict[str, str] = {}
     for node, who in _references(objects):
         if node not in known:
-            named.setdefault(node, who)
-    for name in sorted(named, key=natural):
-        nodes.append(_created(name))
-        if objects.nodes:
-            warnings.append(f"Node {name} is not given, {named[name]} names it: added")
-    if named and not objects.nodes:
+            named[node] = min(who, named.get(node, who))
+    if objects.nodes:
+        warnings.extend(
+            f"Node {name} is not given, {named[name]} names it: added" for name in sorted(named, key=natural)
+        )
+    elif named:
         warnings.append(f"no Node is given: {len(named)} that pods and endpoints name are added")
-    return nodes or [_created(f"node-{number}") for number in range(1, count + 1)]
+    nodes = [*objects.nodes, *map(_created, named)] or [_created(f"node-{number}") for number in range(1, count + 1)]
+    # Nodes of a completed cluster keep their place before any that come later.
+    last = len(nodes)
+    nodes.sort(key=lambda node: (node.index if node.index >= 0 else last, natural(node.name)))
+    return nodes, warnings
 
 
 def _created(name: str) -> NodeState:
@@ -80,7 +77,7 @@ def _stated_endpoints(objects: Objects) -> Iterator[tuple[str, tuple[Endpoint, .
             yield f"Endpoints {legacy.namespace}/{legacy.name}", subset.endpoints
 
 
-def _check_apart(nodes: list[NodeState]) -> None:
+def _check_apart(nodes: Sequence[NodeState]) -> None:
     owners: dict[Address, NodeState] = {}
     networks: list[tuple[int, int, int, NodeState, Network]] = []
     for position, node in enumerate(nodes):
@@ -110,7 +107,7 @@ def _error(node: NodeState, path: str, message: str, other: Origin | None) -> Ma
     return ManifestError(file, where, f"Node {node.name}: {path}", f"{message} ({other})" if other else message)
 
 
-def _with_addresses(nodes: list[NodeState], objects: Objects, networks: Networks) -> list[NodeState]:
+def _with_addresses(nodes: Sequence[NodeState], objects: Objects, networks: Networks) -> list[NodeState]:
     hosts: dict[str, dict[Family, Address]] = defaultdict(dict)
     for pod in objects.pods:
         for ip in pod.host_ips:
@@ -119,9 +116,9 @@ def _with_addresses(nodes: list[NodeState], objects: Objects, networks: Networks
     taken = {address for node in nodes for address in (*node.addresses, *node.external_addresses)}
     taken |= {address for found in hosts.values() for address in found.values()}
     cursors = {
-        family: int(network.network_address) + _FIRST_NODE
+        family: int(network.network_address) + FIRST_NODE
         for family, network in networks.node.items()
-        if network.num_addresses > _FIRST_NODE
+        if network.num_addresses > FIRST_NODE
     }
     done = []
     for node in nodes:

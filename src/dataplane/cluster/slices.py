@@ -246,7 +246,8 @@ def _as_endpoints(service: ServiceState, slices: Sequence[EndpointSlice]) -> End
         for endpoint in piece.endpoints:
             # Terminating pods are not in Endpoints objects, unless unready addresses are.
             if not endpoint.terminating or service.publish_not_ready_addresses:
-                groups.setdefault(piece.ports, {}).setdefault(endpoint.address, endpoint)
+                ports = tuple(port for port in piece.ports if port.port)
+                groups.setdefault(ports, {}).setdefault(endpoint.address, endpoint)
     subsets = [
         Subset(tuple(group[address] for address in sorted(group)), ports) for ports, group in groups.items() if group
     ]

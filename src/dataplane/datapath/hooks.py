@@ -31,6 +31,9 @@ NAT = {
     Hook.HOOK_OUTPUT: -100,
     Hook.HOOK_POSTROUTING: 100,
 }
+# What looks at connections.
+ASKING_MATCHES = {"conntrack", "state", "connmark", "connbytes", "connlimit", "helper", "cluster"}
+ASKING_TARGETS = {"CONNMARK", "CT", "CONNSECMARK", "SYNPROXY"}
 DEFRAG, CONNTRACK, CONFIRM = -400, -200, 2**15 - 1
 # net.netfilter.nf_conntrack_*: name behind the prefix and default in seconds, in the order of TcpState and SctpState.
 TCP_TIMEOUTS = (
@@ -69,9 +72,8 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
     for family, ruleset in ((4, config.iptables), (6, config.ip6tables)):
         if ruleset is None or not ruleset.tables:
             continue
-        compiled = compile_rules(ruleset, slots, ipsets=config.ipsets)
-        host.rules(family, compiled.rules)
-        unmodelled.extend(compiled.unmodelled)
+        host.rules(family, compile_rules(ruleset, slots))
+        unmodelled.extend(ruleset.unmodelled)
         entries: list[tuple[int, Hook, HookEntryKind, int]] = []
         for table in ruleset.tables:
             if table.name in TABLES:
@@ -79,7 +81,7 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
                 entries += [(priority, hook, HookEntryKind.ENTRY_TABLE, int(kind)) for hook in hooks]
             elif table.name == "nat":
                 entries += [(priority, hook, HookEntryKind.ENTRY_NAT, 0) for hook, priority in NAT.items()]
-        if compiled.needs_tracking:
+        if needs_tracking(ruleset):
             if connections is None:
                 connections = tracking(config, seed)
                 host.tracking(connections)
@@ -91,6 +93,19 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
         for priority, hook, entry, table_kind in sorted(entries):
             host.hook(family, int(hook), int(entry), table_kind, priority)
     return unmodelled
+
+
+def needs_tracking(ruleset: Ruleset) -> bool:
+    """Whether a rule makes the kernel register connection tracking for this family (nf_ct_netns_get)."""
+    if any(table.name == "nat" for table in ruleset.tables):
+        return True
+    for _, _, rule in ruleset.rules():
+        specification = rule.specification(ruleset.family)
+        if any(match.name in ASKING_MATCHES for match in specification.matches):
+            return True
+        if specification.target is not None and specification.target.name in ASKING_TARGETS:
+            return True
+    return False
 
 
 def tracking(config: HostConfig, seed: int) -> ConnectionTable:
@@ -126,4 +141,14 @@ def counted(host: CompiledHost, config: HostConfig, family: int) -> Ruleset | No
     rules = host.rules4 if family == 4 else host.rules6
     if ruleset is None or rules is None:
         return ruleset
-    return ruleset.counted(rules)
+    # A dump's own counters go on.
+    counters = [
+        (rule.packets + int(packets), rule.bytes + int(size))
+        for (_, _, rule), (packets, size) in zip(ruleset.rules(), rules.counters.tolist(), strict=True)
+    ]
+    chains = [chain for table in ruleset.tables for chain in table.chains]
+    policies = [
+        (chain.packets + int(packets), chain.bytes + int(size))
+        for chain, (packets, size) in zip(chains, rules.policies.tolist(), strict=True)
+    ]
+    return ruleset.counted(counters, policies)
