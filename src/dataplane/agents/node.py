@@ -155,7 +155,6 @@ class Agents:
             (*self._default_routes(families), *routes),
             neighbours=tuple(neighbours),
             sysctl=self._sysctls(links, 6 in families),
-            unmodelled=tuple(f"{entry.object}: {entry.field}: {entry.why}" for entry in self.not_modelled),
         )
         return config.completed(), entries
 
