@@ -82,7 +82,7 @@ class Vxlan:
     tos: int = 0  # outer TOS; 1 takes the inner packet's
     df: str = "unset"  # unset, set, inherit
     flow_label: int = 0
-    ageing_ns: int = 300_000_000_000  # 0: learnt entries stay
+    ageing_ns: int = 300_000_000_000  # of learnt entries
     limit: int = 0  # learnt entries at most; 0: no limit
     udp_checksum: bool = True  # outer IPv4
     udp6_zero_checksum_tx: bool = False
@@ -286,7 +286,6 @@ class Route:
     source: IPNetwork | None = None  # IPv6 source-specific routes (`from`)
     protocol: str = "boot"
     mtu: int = 0  # 0: the device's
-    mtu_locked: bool = False
     advmss: int = 0
     hop_limit: int = 0  # 0: the sysctl's
     preference: str = "medium"  # IPv6 router preference

@@ -119,6 +119,7 @@ def _parse_line(line: str, file: str, where: str) -> ConnectionRow:
     row: dict[str, Any] = {"mark": None}
     tuples: list[dict[str, Any]] = []
     more: list[str] = []
+    ended = False
     at = 4
     if at < len(words) and words[at].isdigit():
         row["timeout"] = int(words[at])
@@ -136,6 +137,7 @@ def _parse_line(line: str, file: str, where: str) -> ConnectionRow:
             row["offload"] = word[1:-1]
         elif key in ("mark", "zone", "use"):
             row[key] = number(key, value)
+            ended = True  # `id=` after this is the connection's own
         elif key in ("src", "dst"):
             if key == "src":
                 tuples.append({})
@@ -148,7 +150,7 @@ def _parse_line(line: str, file: str, where: str) -> ConnectionRow:
             if address.version != family:
                 raise error(key, f"an IPv{family} address is expected, not {value}")
             tuples[-1][_TUPLE_KEYS[key]] = address
-        elif equals and key in _TUPLE_KEYS and "use" not in row and "mark" not in row:
+        elif equals and key in _TUPLE_KEYS and not ended:
             if not tuples:
                 raise error(key, "is out of place")
             tuples[-1][_TUPLE_KEYS[key]] = number(key, value)

@@ -30,17 +30,18 @@ from dataplane.host.config import (
 )
 from dataplane.host.sysctl import Sysctl
 
-__all__ = ["complete", "kernel_fdb", "kernel_order", "kernel_routes", "link_local"]
+__all__ = ["STANDARD_RULES", "complete", "kernel_fdb", "kernel_order", "kernel_routes", "link_local"]
 
 C = TypeVar("C", bound=HostConfig)
 
 _ETHERNET_KINDS = frozenset(("veth", "bridge", "vxlan", "dummy"))
 _LINK_LOCAL = ipaddress.ip_network("fe80::/10")
 _MULTICAST6 = ipaddress.ip_network("ff00::/8")
-_STANDARD_RULES = {
+STANDARD_RULES = {
     4: ((0, TABLE_LOCAL), (32766, TABLE_MAIN), (32767, TABLE_DEFAULT)),
     6: ((0, TABLE_LOCAL), (32766, TABLE_MAIN)),
 }
+"""Priority and table of the rules of a new namespace, by family."""
 
 
 def complete(config: C) -> C:
@@ -52,7 +53,7 @@ def complete(config: C) -> C:
     present = {_identity(route) for route in routes}
     routes += [route for route in kernel_routes(links, addresses, settings) if _identity(route) not in present]
     rules = list(config.rules)
-    for family, standard in _STANDARD_RULES.items():
+    for family, standard in STANDARD_RULES.items():
         if not any(rule.family == family for rule in rules):
             rules += [PolicyRule(priority, family, table) for priority, table in standard]
     return replace(
@@ -61,15 +62,26 @@ def complete(config: C) -> C:
 
 
 def _complete_links(links: Sequence[Link], host: str) -> tuple[Link, ...]:
-    """Links with MACs, and with the parts that their kind always has."""
+    """Links in the order of their indexes, with MACs, the parts that their kind always has, and the carrier that
+    follows from others: a veth has none while its other end is down, a bridge none while no port has one."""
     result = []
     bridges = {link.name for link in links if link.kind == "bridge"}
+    down = {link.index for link in links if not link.up}
+    links = [
+        replace(link, carrier=False)
+        if link.kind == "veth" and link.peer_netns is None and link.peer_index in down
+        else link
+        for link in sorted(links, key=lambda link: link.index)
+    ]
+    carried = {link.master for link in links if link.carrier}
     for link in links:
         physical = not link.kind and not link.loopback and not link.point_to_point
         if link.mac is None and (physical or link.kind in _ETHERNET_KINDS) and link.kind != "bridge":
             link = replace(link, mac=_made_mac(host, link.name))
         if link.kind == "bridge" and link.bridge is None:
             link = replace(link, bridge=Bridge())
+        if link.kind == "bridge" and link.name not in carried:
+            link = replace(link, carrier=False)
         if link.master in bridges and link.port is None:
             link = replace(link, port=BridgePort(state="forwarding" if link.carrier else "disabled"))
         result.append(link)
@@ -102,10 +114,11 @@ def _complete_addresses(links: Sequence[Link], addresses: Sequence[Address], set
     for link in links:
         mine = [address for address in addresses if address.interface == link.name]
         if link.loopback and link.up:
-            if not any(address.family == 4 for address in mine):
-                mine.insert(0, Address.of(link.name, "127.0.0.1/8"))
-            if not any(address.family == 6 for address in mine) and not settings.disable_ipv6(link.name):
-                mine.append(Address.of(link.name, "::1/128"))
+            own = [Address.of(link.name, "127.0.0.1/8"), Address.of(link.name, "::1/128")]
+            if settings.disable_ipv6(link.name):
+                del own[1]
+            present = {address.address for address in mine}
+            mine = [address for address in own if address.address not in present] + mine
         elif (
             link.ethernet
             and link.carrier
@@ -115,10 +128,22 @@ def _complete_addresses(links: Sequence[Link], addresses: Sequence[Address], set
         ):
             assert link.mac is not None
             mine.append(Address.of(link.name, link_local(link.mac)))
-        result += mine
+        result += sorted(mine, key=_address_order)
     names = {link.name for link in links}
     result += [address for address in addresses if address.interface not in names]
     return tuple(result)
+
+
+_SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
+
+
+def _address_order(address: Address) -> tuple[int, bool, int]:
+    """A key that sorts the addresses of an interface as the kernel does, by scope; else they stay as they come."""
+    if address.family == 4:
+        scope = _SCOPES[address.scope] if address.scope in _SCOPES else int(address.scope)
+        return 4, address.secondary, -scope
+    ip = address.address.ip
+    return 6, False, 2 if ip.is_loopback else 1 if ip in _LINK_LOCAL else 0
 
 
 def kernel_routes(links: Sequence[Link], addresses: Sequence[Address], settings: Sysctl) -> tuple[Route, ...]:

@@ -250,7 +250,7 @@ def _object(link: Link, links: Sequence[Link]) -> dict[str, Any]:
         result["broadcast"] = "00:00:00:00:00:00" if link.loopback else "ff:ff:ff:ff:ff:ff"
     if link.peer_netns is not None:
         result["link_netnsid"] = link.peer_netns
-    flooded = link.port is not None and link.up
+    flooded = link.port is not None
     result["promiscuity"] = int(link.promisc) + int(flooded)
     result["allmulti"] = int(link.allmulti) + int(flooded)
     result["min_mtu"], result["max_mtu"] = _mtu_range(link)

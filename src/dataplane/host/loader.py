@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from dataplane.errors import ModelError
 from dataplane.host import ipset
 from dataplane.host.config import TABLE_MAIN, Address, FdbEntry, HostConfig, Link, NextHop, PolicyRule, Route, Vxlan
-from dataplane.host.implied import kernel_fdb, kernel_routes
+from dataplane.host.implied import STANDARD_RULES, kernel_fdb, kernel_routes
 from dataplane.host.links import MODELLED_KINDS
 from dataplane.host.notation import address_text, mac_text, network_text
 from dataplane.host.protocols import protocol_name
@@ -48,7 +48,8 @@ def commands(
     other end of a veth that stands for a physical device, is put into the existing namespace `far`, under the name
     that `far_names` gives for the interface, else the interface's own; it is brought up where the interface has
     carrier. iptables: the program whose -restore takes the rules ("iptables-legacy" for the other back end; for IPv6
-    the same name with ip6tables). ModelError for a link that cannot be created so.
+    the same name with ip6tables). ModelError for what cannot be created so: a link of a kind
+    that is not modelled, a proxy neighbour without a device (which a kernel does not delete with its namespace).
     """
     result = [
         Command(("sysctl", "-q", "-e", "-p", "-"), _early_settings(config)),
@@ -62,6 +63,9 @@ def commands(
     if far_up:
         result.append(Command(("ip", "-n", far, "-batch", "-"), _lines(far_up)))
     result.append(Command(("ip", "-batch", "-"), _lines([*_address_lines(config), *_routing_lines(config)])))
+    for option, family in (("-4", 4), ("-6", 6)):
+        # Of a rule that names no address the tool cannot tell the family.
+        result.append(Command(("ip", option, "-batch", "-"), _lines(_rule_lines(config.rules, family))))
     result.append(Command(("bridge", "-batch", "-"), _lines(_fdb_lines(config))))
     result.append(Command(("ipset", "restore"), ipset.text(config.ipsets)))
     for family, rules in ((4, config.iptables), (6, config.ip6tables)):
@@ -357,10 +361,11 @@ def _routing_lines(config: HostConfig) -> Iterable[str]:
     # A gateway must be reachable by a narrower route when its own is added.
     for route in sorted((route for route in wanted if route not in own), key=_needs):
         yield f"route append {_route_words(route)}" if route.family == 4 else f"route add {_route_words(route)}"
-    yield from _rule_lines(config.rules)
     for neighbour in config.neighbours:
         device = f" dev {neighbour.interface}" if neighbour.interface else ""
         flags = " router" if neighbour.router else ""
+        if neighbour.proxy and not neighbour.interface:
+            raise ModelError(f"the proxy entry {neighbour.address} without a device would outlive its namespace")
         if neighbour.proxy:
             yield f"neighbour add proxy {address_text(neighbour.address)}{device}{flags}"
         elif neighbour.mac is not None and neighbour.state and not neighbour.managed:
@@ -428,18 +433,16 @@ def _hop_words(hop: NextHop, family: int, single: bool) -> Iterable[str]:
         yield "onlink"
 
 
-def _rule_lines(rules: Sequence[PolicyRule]) -> Iterable[str]:
-    standard = [PolicyRule(priority, 4, table) for priority, table in ((0, 255), (32766, 254), (32767, 253))]
-    standard += [PolicyRule(priority, 6, table) for priority, table in ((0, 255), (32766, 254))]
-    plain = [replace(rule, raw=None) for rule in rules]
-    family = {4: "", 6: "-6 "}
+def _rule_lines(rules: Sequence[PolicyRule], family: int) -> Iterable[str]:
+    """A family of which nothing is said keeps the rules that it has in a new namespace."""
+    plain = [replace(rule, raw=None) for rule in rules if rule.family == family]
+    standard = [PolicyRule(priority, family, table) for priority, table in STANDARD_RULES[family]]
     for rule in plain:
         if rule not in standard:
-            yield f"{family[rule.family]}rule add {_rule_words(rule)}"
+            yield f"rule add {_rule_words(rule)}"
     for rule in standard:
-        # A family of which nothing is said keeps its standard rules.
-        if rule not in plain and any(other.family == rule.family for other in plain):
-            yield f"{family[rule.family]}rule del {_rule_words(rule)}"
+        if plain and rule not in plain:
+            yield f"rule del {_rule_words(rule)}"
 
 
 def _rule_words(rule: PolicyRule) -> str:
@@ -509,7 +512,8 @@ def _fdb_line(entry: FdbEntry) -> str:
         words.append(f"via {entry.via}")
     if entry.vlan is not None:
         words.append(f"vlan {entry.vlan}")
-    words.append("self" if entry.self_ else "master")
+    # An address of a bridge itself is listed with the bridge as its own master.
+    words.append("self" if entry.self_ or entry.master == entry.interface else "master")
     words.append({"permanent": "permanent", "static": "static"}.get(entry.state, "dynamic"))
     words += [flag for flag in ("router", "extern_learn", "sticky") if flag in entry.flags]
     return " ".join(words)

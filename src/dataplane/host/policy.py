@@ -74,7 +74,8 @@ def _prefix(entry: Entry, key: str, family: int) -> IPNetwork | None:
         return None
     length = entry.number(f"{key}len", 32 if family == 4 else 128)
     try:
-        network = ipaddress.ip_network(f"{entry.text(key)}/{length}")
+        # The kernel keeps a rule's address as it was given, and looks at the prefix's bits alone.
+        network = ipaddress.ip_network(f"{entry.text(key)}/{length}", strict=False)
     except ValueError as error:
         raise entry.error(key, str(error)) from None
     if network.version != family:

@@ -85,7 +85,11 @@ def _family(entry: Entry) -> int:
 
 
 def _route(entry: Entry, family: int, notes: Notes) -> Route:
-    entry.note_unknown(_KNOWN | _HARMLESS, notes)
+    if "encap" in entry.raw:
+        # Its own fields stand among the route's, so they cannot be told apart.
+        notes.unmodelled(f"{entry.file}: encap", entry.where)
+    else:
+        entry.note_unknown(_KNOWN | _HARMLESS, notes)
     family = family or _family(entry)
     kind = entry.text("type", "unicast")
     if kind not in TYPES:

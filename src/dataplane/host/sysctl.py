@@ -448,5 +448,11 @@ def settable(values: Mapping[str, str]) -> list[str]:
             return 0
         return 1 if ".conf.all." in name else 2 if ".conf.default." in name else 3
 
-    known = [name for name in values if (_is_number(name) or name in _SETTABLE) and name not in _MACHINE]
+    known = [
+        name
+        for name in values
+        if (_is_number(name) or name in _SETTABLE)
+        and name not in _MACHINE
+        and not name.endswith(".mc_forwarding")  # a multicast routing program's alone
+    ]
     return sorted(known, key=rank)
