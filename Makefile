@@ -81,7 +81,8 @@ demo: $(BUILT)
 	@echo
 	$(VENV)/bin/dataplane get services -A -c pcaps/boutique.yaml
 	@echo
-	$(VENV)/bin/dataplane replay pcaps/boutique.pcap -c pcaps/boutique.yaml --mode iptables -w out/demo.pcapng
+	@# Status 1: the sample holds a Service without endpoints and a damaged packet, and those do not arrive.
+	$(VENV)/bin/dataplane replay pcaps/boutique.pcap -c pcaps/boutique.yaml --mode iptables -w out/demo.pcapng || test $$? = 1
 	@echo
 	@echo 'Open out/demo.pcapng in Wireshark: one interface per host and device, the same packet at each place of its path.'
 

@@ -292,6 +292,22 @@ def test_pods_of_a_replica_set_that_is_not_given_belong_to_its_deployment():
     assert names(state.pods) == ["web-5d8f7c-x", "web-5d8f7c-y"]
 
 
+def test_a_dump_has_all_the_pods_that_there_are():
+    labels = {"app": "web"}
+    observed = {"status": {"replicas": 1}}
+    one = pod("rs-1", labels=labels, ownerReferences=owner("ReplicaSet", "rs"), status={"phase": "Failed"})
+    wanting = workload("ReplicaSet", "rs", labels, replicas=3)
+    assert len(cluster(wanting | observed, one).pods) == 1
+    assert len(cluster(wanting, one).pods) == 4
+    # Of a dump without pods they are created: they were left out of it.
+    assert len(cluster(wanting | observed).pods) == 3
+    daemon = workload("DaemonSet", "ds", labels)
+    counts = ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady")
+    there = pod("ds-1", labels=labels, nodeName="n1", ownerReferences=owner("DaemonSet", "ds"))
+    assert len(cluster(node("n1"), node("n2"), daemon | {"status": dict.fromkeys(counts, 1)}, there).pods) == 1
+    assert len(cluster(node("n1"), node("n2"), daemon, there).pods) == 2
+
+
 def test_adopted_pods_count():
     state = cluster(
         workload("ReplicaSet", "rs", {"app": "a"}, replicas=2),

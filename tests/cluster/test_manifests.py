@@ -1,6 +1,8 @@
 """What is read, what is listed as ignored, and which fields are listed as not modelled."""
 
 import json
+import subprocess
+import sys
 
 from cluster_parts import deployment, endpoint, endpoint_slice, node, owner, pod, service, workload
 
@@ -288,3 +290,24 @@ def test_one_path_is_enough(tmp_path):
     assert str(made.address(6)) == "fd00::1"
     assert str(made.pod_cidr(6)) == "fd00:1::/64"
     assert made.origin.file == str(file)
+
+
+def python(program):
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_the_objects_alone_need_neither_the_models_nor_a_yaml_parser():
+    program = "import sys, dataplane.cluster; print(*({'yaml', 'lightkube', 'msgspec', 'numpy'} & set(sys.modules)))"
+    assert python(program) == []
+
+
+def test_the_models_come_without_an_http_client_and_lightkube_stays_whole():
+    program = """
+import sys
+from dataplane.cluster import load_manifests
+print("lightkube.models" in sys.modules, "lightkube.core.client" in sys.modules)
+import lightkube
+from lightkube import Client
+print(Client.__module__, lightkube.models.core_v1.Pod.__name__, "lightkube.core.client" in sys.modules)
+"""
+    assert python(program) == ["True", "False", "lightkube.core.client", "Pod", "True"]

@@ -194,11 +194,11 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
         if length and (length < 8 or length > <uint32_t>(p.tail - p.transport)):
             return drop(net, host, p, Reason.PKT_TOO_SMALL)
         if load16(p.transport + 6) == 0:
-            if p.family == 6 and not vxlan_listens(host, load16(p.transport + 2)):
+            if p.family == 6 and not vxlan_listens(host, p.family, load16(p.transport + 2)):
                 return drop(net, host, p, Reason.UDP_CSUM)
         elif not transport_checksum_good(p):
             return drop(net, host, p, Reason.UDP_CSUM)
-        if vxlan_listens(host, load16(p.transport + 2)):
+        if vxlan_listens(host, p.family, load16(p.transport + 2)):
             return STAGE_VXLAN_RECEIVE
         if host.accept_all:
             return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)

@@ -17,6 +17,7 @@ from dataplane._fast.neighbour cimport Neighbours
 from dataplane._fast.packet cimport Packet
 from dataplane._fast.reason cimport Reason, Verdict, REASON_COUNT
 from dataplane._fast.track cimport ct_release
+from dataplane._fast.wire cimport IPPROTO_ICMP, IPPROTO_ICMPV6, load16
 
 cpdef enum Stage:
     """Where a packet goes next. The walk (walk.pyx) shows the whole path on one screen."""
@@ -340,6 +341,9 @@ cdef inline void record(Network *net, Packet *p, Verdict verdict, Reason reason)
     d.proto = <uint8_t>p.field[8]
     d.sport = <uint16_t>p.field[9]
     d.dport = <uint16_t>p.field[10]
+    if (d.proto == IPPROTO_ICMP or d.proto == IPPROTO_ICMPV6) and p.transport != NULL and p.tail - p.transport >= 6:
+        # An echo's id is its key in both directions.
+        d.sport = d.dport = load16(p.transport + 4)
     memcpy(d.src, &p.field[0], 16)
     memcpy(d.dst, &p.field[4], 16)
 

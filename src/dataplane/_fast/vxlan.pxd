@@ -130,7 +130,7 @@ cdef inline Stage vxlan_to_self(Network *net, Host *host, Packet *p, Vxlan *vxla
     cdef bint refused = False
     for i in range(host.vxlan_count):
         other = &host.vxlans[i]
-        if other.vni == vni and other.port == port and host.interfaces[other.slot].up:
+        if other.vni == vni and other.port == port and other.family == family and host.interfaces[other.slot].up:
             if other.learning:
                 vxlan_learn(host, other, load_mac(p.mac + 6), family, source, p.time, &refused)
             return vxlan_input(net, host, p, other)
@@ -275,10 +275,11 @@ cdef inline Stage vxlan_transmit(Network *net, Host *host, Packet *p) noexcept n
     return vxlan_encapsulate(net, host, p, vxlan, e.remotes)
 
 
-cdef inline bint vxlan_listens(const Host *host, uint16_t port) noexcept nogil:
+cdef inline bint vxlan_listens(const Host *host, uint8_t family, uint16_t port) noexcept nogil:
+    """Whether a device has its socket there; a device's socket is of the family of its outer header."""
     cdef int32_t i
     for i in range(host.vxlan_count):
-        if host.vxlans[i].port == port and host.interfaces[host.vxlans[i].slot].up:
+        if host.vxlans[i].port == port and host.vxlans[i].family == family and host.interfaces[host.vxlans[i].slot].up:
             return True
     return False
 
@@ -304,7 +305,7 @@ cdef inline Stage vxlan_receive(Network *net, Host *host, Packet *p) noexcept no
     if not flags & VXLAN_FLAG_VNI:
         return drop(net, host, p, Reason.VXLAN_INVALID_HDR)
     for i in range(host.vxlan_count):
-        if host.vxlans[i].port == port and host.vxlans[i].vni == vni:
+        if host.vxlans[i].port == port and host.vxlans[i].vni == vni and host.vxlans[i].family == family:
             vxlan = &host.vxlans[i]
     if vxlan == NULL:
         return drop(net, host, p, Reason.VXLAN_VNI_NOT_FOUND)

@@ -21,6 +21,7 @@ EXPECTED, UNEXPECTED, FAILED = 0, 1, 2
 # Verb -> what it does; the function of the same name is in the module of the same name.
 VERBS: dict[str, str] = {
     "replay": "Send a capture through a cluster or a host, and write what each interface saw",
+    "render": "Print the configuration that a node of a cluster has, as iptables-save, ip and others print it",
     "get": "Show nodes, pods, services, endpoints and more of a cluster, completed as the cluster would",
     "generate": "Make a large capture for a cluster",
 }

@@ -48,7 +48,7 @@ def generate(
     flows
         Conversations, with as many packets each.
     size
-        Bytes of a frame: one size, sizes with weights (64:7,594:4,1464:1), or imix (which means these).
+        Bytes of a frame: one size, sizes with weights (64:7,594:4,1444:1), or imix (which means these).
     mix
         Protocols with their weights: tcp, udp, icmp.
     services

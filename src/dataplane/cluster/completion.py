@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from dataplane.cluster.networks import choose_networks
-from dataplane.cluster.nodes import complete_nodes, name_nodes
+from dataplane.cluster.nodes import NODES, complete_nodes, name_nodes
 from dataplane.cluster.objects import ClusterState, Family, Namespace, Objects
 from dataplane.cluster.pods import complete_pods
 from dataplane.cluster.services import complete_services
@@ -20,7 +20,7 @@ from dataplane.errors import ModelError
 
 def complete(
     objects: Objects,
-    nodes: int = 3,
+    nodes: int | None = None,
     *,
     cluster_cidr: str | None = None,
     service_cidr: str | None = None,
@@ -32,7 +32,7 @@ def complete(
 ) -> ClusterState:
     """Fill in what the objects leave out.
 
-    nodes: how many to make where no Node is given and no pod or endpoint names one.
+    nodes: how many to make where no Node is given and no pod or endpoint names one, by default three.
     cluster_cidr, service_cidr, node_subnet: a network, or one of each family with a comma; by default what the
     configurations (kubeadm's, kube-proxy's, flannel's, ServiceCIDR objects) or the addresses of the objects show, else
     10.244.0.0/16, 10.96.0.0/12, 192.168.1.0/24 and fd00:10:244::/56, fd00:10:96::/112, fd00:192:168:1::/64, or what
@@ -42,10 +42,11 @@ def complete(
 
     Raises ManifestError where the objects contradict each other, ModelError where the arguments do not fit them.
     """
-    if nodes < 1:
+    count = NODES if nodes is None else nodes
+    if count < 1:
         raise ModelError(f"a cluster of {nodes} nodes: it has at least one")
     masks: dict[Family, int] = {4: node_mask, 6: node_mask6}
-    named, warnings = name_nodes(objects, nodes)
+    named, warnings = name_nodes(objects, count)
     networks = choose_networks(objects, len(named), masks, cluster_cidr, service_cidr, node_subnet, families)
     completed = complete_nodes(named, objects, networks, masks)
     pods = complete_pods(objects, completed, networks)

@@ -15,6 +15,9 @@ from dataplane.cluster.objects import Address, Endpoint, Family, Network, NodeSt
 from dataplane.errors import ManifestError, ModelError
 
 
+NODES = 3
+
+
 def natural(name: str) -> tuple[tuple[int, int | str], ...]:
     """A sort key under which node-2 comes before node-10."""
     return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"([0-9]+)", name) if part)

@@ -269,6 +269,8 @@ class Workload:
     """Job: completionMode Indexed"""
     service_name: str = ""
     """StatefulSet: its governing Service"""
+    observed: bool = False
+    """It states a status, so its controller has acted: if any of its pods is given, all that there are are given."""
     labels: Mapping[str, str] = field(default_factory=dict)
     owner: Owner | None = None
     origin: Origin | None = field(default=None, compare=False, repr=False)

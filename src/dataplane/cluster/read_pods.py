@@ -299,6 +299,7 @@ def _workload(
         first_ordinal=first_ordinal,
         indexed=indexed,
         service_name=service_name,
+        observed=bool(raw.get("status")),
         labels=fields.texts(metadata.labels, "metadata.labels"),
         owner=controller(metadata),
         origin=fields.origin,

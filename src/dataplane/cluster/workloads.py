@@ -62,7 +62,7 @@ def wanted_pods(workloads: Iterable[Workload], pods: Iterable[PodState]) -> tupl
     A workload has the pods whose controller reference names it. A Deployment has those of its ReplicaSets, or, where
     these are not given, those whose ReplicaSet bears its name and their pod-template-hash; a ReplicaSet,
     ReplicationController or StatefulSet adopts pods without a controller that its selector matches. Finished and
-    terminating pods do not count.
+    terminating pods do not count. A workload that comes from a dump together with pods of its own gets no more.
     """
     pods = list(pods)
     workloads = sorted(workloads, key=lambda workload: (workload.namespace, workload.name, workload.kind))
@@ -74,12 +74,15 @@ def wanted_pods(workloads: Iterable[Workload], pods: Iterable[PodState]) -> tupl
     }
     names: dict[str, set[str]] = defaultdict(set)
     owned: dict[tuple[str, str, str], list[PodState]] = defaultdict(list)
+    seen: set[tuple[str, str, str]] = set()
     orphans: dict[str, list[PodState]] = defaultdict(list)
     for pod in pods:
         names[pod.namespace].add(pod.name)
+        owner = _owner(pod, given)
+        if owner is not None:
+            seen.add((pod.namespace, owner.kind, owner.name))
         if pod.finished or pod.terminating:
             continue
-        owner = _owner(pod, given)
         if owner is not None:
             owned[pod.namespace, owner.kind, owner.name].append(pod)
         elif pod.owner is None:
@@ -91,6 +94,8 @@ def wanted_pods(workloads: Iterable[Workload], pods: Iterable[PodState]) -> tupl
         key = (workload.namespace, workload.name, workload.kind, 0)
         have = owned[workload.namespace, workload.kind, workload.name]
         if workload.kind == "Deployment" and (workload.namespace, workload.name) in parents:
+            continue
+        if workload.observed and (workload.namespace, workload.kind, workload.name) in seen:
             continue
         if workload.kind == "DaemonSet":
             daemons.append(DaemonSet(key, workload, frozenset(pod.node for pod in have if pod.node)))
