@@ -9,8 +9,9 @@ from true_kubeproxy import saved
 
 from dataplane.agents.firewall import Firewall
 from dataplane.agents.kubeproxy import chains
-from dataplane.agents.kubeproxy.iptables import Proxier, canonical, node_port_jumps, probability
+from dataplane.agents.kubeproxy.iptables import canonical, node_port_jumps, probability
 from dataplane.agents.kubeproxy.options import ProxyOptions, proxy_options
+from dataplane.agents.kubeproxy.proxier import Proxier
 from dataplane.agents.kubeproxy.sysctls import proxy_sysctls
 from dataplane.cluster import Config, Objects, complete
 from dataplane.cluster.manifests import read_manifests

@@ -10,8 +10,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from dataplane.agents.firewall import Firewall
-from dataplane.agents.kubeproxy.iptables import Proxier
 from dataplane.agents.kubeproxy.options import ProxyOptions
+from dataplane.agents.kubeproxy.proxier import Proxier
 from dataplane.cluster import ClusterState, Objects, load_manifests
 
 SHARED = Path(os.environ.get("DATAPLANE_SHARED") or Path(__file__).parents[2].parent / "shared")

@@ -21,8 +21,8 @@ from dataplane.agents.cni.flannel import NET_CONF, Flannel, flannel_options
 from dataplane.agents.firewall import Firewall
 from dataplane.agents.forwarding import own_entries
 from dataplane.agents.identity import stable_mac
-from dataplane.agents.kubeproxy.iptables import Proxier
 from dataplane.agents.kubeproxy.options import proxy_options
+from dataplane.agents.kubeproxy.proxier import Proxier
 from dataplane.agents.kubeproxy.sysctls import proxy_sysctls
 from dataplane.agents.underlay import (
     ANYWHERE,
