@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataplane.cluster import read_pods, read_services, unmodelled
-from dataplane.cluster.documents import Document, load_documents, parse_json, parse_yaml
+from dataplane.cluster.documents import Document, flatten, load_documents, parse_json, parse_yaml
 from dataplane.cluster.fields import Fields
 from dataplane.cluster.models import apps_v1, batch_v1, core_v1, discovery_v1, typed, unknown_fields
 from dataplane.cluster.objects import (
@@ -86,7 +86,9 @@ def load_manifests(paths: str | Path | Iterable[str | Path]) -> Objects:
 
 def read_manifests(values: Iterable[dict[str, Any]], file: str = "-") -> Objects:
     """The same for manifests that are already Python values; `file` names them in errors."""
-    return read_documents(Document(Origin(file, number), value) for number, value in enumerate(values, 1))
+    return read_documents(
+        document for number, value in enumerate(values, 1) for document in flatten(value, Origin(file, number))
+    )
 
 
 def read_documents(documents: Iterable[Document]) -> Objects:
