@@ -124,7 +124,7 @@ def read_documents(documents: Iterable[Document]) -> Objects:
         for path in unknown_fields(value, model_type):
             not_modelled.append(NotModelled(title, path, "unknown field"))
         not_modelled.extend(NotModelled(title, path, why) for path, why in _unmodelled(made, model))
-    kept = {slot: tuple(items) for slot, items in found.items()}
+    kept: dict[str, Any] = {slot: tuple(items) for slot, items in found.items()}
     return Objects(**kept, ignored=tuple(ignored), not_modelled=tuple(_once(not_modelled, owners)))
 
 
