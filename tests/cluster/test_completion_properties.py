@@ -132,9 +132,17 @@ def test_the_order_of_the_documents_does_not_matter(made, random):
         assert getattr(first, name) == getattr(second, name), name
 
 
-@given(documents())
-def test_completing_a_completed_cluster_changes_nothing(made):
-    state = finish(made)
+OPTIONS = [
+    {},
+    {"cluster_cidr": "10.128.0.0/9", "node_subnet": "172.20.0.0/16"},
+    {"families": (4, 6), "nodes": 5, "seed": 7},
+    {"service_cidr": "10.200.0.0/20", "nodes": 300},
+]
+
+
+@given(documents(), st.sampled_from(OPTIONS))
+def test_completing_a_completed_cluster_changes_nothing(made, options):
+    state = finish(made, **options)
     assert complete(state.objects()) == state
 
 

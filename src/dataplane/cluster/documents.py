@@ -44,7 +44,7 @@ def load_documents(paths: Iterable[str | Path]) -> Iterator[Document]:
         for file in _files(path):
             for number, value in _parse(file, _text(file)):
                 if value is not None:
-                    yield from _flatten(value, Origin(file, number))
+                    yield from flatten(value, Origin(file, number))
 
 
 def _files(path: str | Path) -> list[str]:
@@ -76,7 +76,8 @@ def _parse(file: str, text: str) -> Iterator[tuple[int, Any]]:
     return parse_yaml(file, text)
 
 
-def _flatten(value: Any, origin: Origin) -> Iterator[Document]:
+def flatten(value: Any, origin: Origin) -> Iterator[Document]:
+    """A document, or the items of a List; each is a mapping with apiVersion and kind, or a ManifestError."""
     if not isinstance(value, dict):
         raise ManifestError(
             origin.file, origin.where, "", f"a manifest is a mapping with apiVersion and kind, this is {_a(value)}"
@@ -92,7 +93,7 @@ def _flatten(value: Any, origin: Origin) -> Iterator[Document]:
             if isinstance(item, dict) and "kind" not in item and kind != "List":
                 # The API's own lists (PodList) leave the kind of their items out.
                 item = {"apiVersion": value.get("apiVersion"), "kind": kind.removesuffix("List"), **item}
-            yield from _flatten(item, Origin(origin.file, origin.document, number))
+            yield from flatten(item, Origin(origin.file, origin.document, number))
         return
     for name in ("apiVersion", "kind"):
         if name not in value:

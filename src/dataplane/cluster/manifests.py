@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataplane.cluster import read_pods, read_services, unmodelled
-from dataplane.cluster.documents import Document, load_documents, parse_json, parse_yaml
+from dataplane.cluster.documents import Document, flatten, load_documents, parse_json, parse_yaml
 from dataplane.cluster.fields import Fields
 from dataplane.cluster.models import apps_v1, batch_v1, core_v1, discovery_v1, typed, unknown_fields
 from dataplane.cluster.objects import (
@@ -86,7 +86,9 @@ def load_manifests(paths: str | Path | Iterable[str | Path]) -> Objects:
 
 def read_manifests(values: Iterable[dict[str, Any]], file: str = "-") -> Objects:
     """The same for manifests that are already Python values; `file` names them in errors."""
-    return read_documents(Document(Origin(file, number), value) for number, value in enumerate(values, 1))
+    return read_documents(
+        document for number, value in enumerate(values, 1) for document in flatten(value, Origin(file, number))
+    )
 
 
 def read_documents(documents: Iterable[Document]) -> Objects:
@@ -122,7 +124,7 @@ def read_documents(documents: Iterable[Document]) -> Objects:
         for path in unknown_fields(value, model_type):
             not_modelled.append(NotModelled(title, path, "unknown field"))
         not_modelled.extend(NotModelled(title, path, why) for path, why in _unmodelled(made, model))
-    kept = {slot: tuple(items) for slot, items in found.items()}
+    kept: dict[str, Any] = {slot: tuple(items) for slot, items in found.items()}
     return Objects(**kept, ignored=tuple(ignored), not_modelled=tuple(_once(not_modelled, owners)))
 
 

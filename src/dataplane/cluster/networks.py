@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from dataplane.cluster.fields import parse_address, parse_network
-from dataplane.cluster.objects import Address, Family, Network, Objects
+from dataplane.cluster.objects import Address, Family, Network, Objects, Settled
 from dataplane.errors import ModelError
 
 # kubeadm's and flannel's for IPv4, kind's for IPv6.
@@ -56,7 +56,16 @@ def choose_networks(
     asked_cluster = _asked("cluster CIDR", cluster_cidr)
     asked_service = _asked("service CIDR", service_cidr)
     asked_node = _asked("node subnet", node_subnet)
+    settled = objects.settled
+    if settled is None:
+        settled = Settled((), (), (), ())
+    elif families is None and not asked_cluster:
+        families = settled.families
     chosen = _families(objects, families, asked_cluster)
+    known_cluster = {**_configured_cluster(objects), **_by_family(settled.cluster_cidrs), **asked_cluster}
+    known_node = {**_by_family(settled.node_subnets), **asked_node}
+    ranges = tuple(asked_service.values()) or tuple(_service_ranges(objects))
+    known_service = {**_by_family(reversed(ranges)), **_by_family(settled.service_cidrs), **asked_service}
     warnings: list[str] = []
 
     pod_cidrs = [network for node in objects.nodes for network in node.pod_cidrs]
@@ -64,8 +73,6 @@ def choose_networks(
     node_ips.update(ip for pod in objects.pods for ip in pod.host_ips)
     cluster_ips = {ip for service in objects.services for ip in service.cluster_ips}
 
-    configured_cluster = _configured_cluster(objects)
-    ranges = tuple(asked_service.values()) or tuple(_service_ranges(objects))
     cluster: dict[Family, Network] = {}
     service: dict[Family, Network] = {}
     node: dict[Family, Network] = {}
@@ -73,17 +80,11 @@ def choose_networks(
         # Where nodes state their networks these show the cluster's, else the addresses of pods and endpoints do.
         stated = [network for network in pod_cidrs if network.version == family]
         shown = stated or _pod_addresses(objects, family, node_ips)
-        cluster[family] = (
-            asked_cluster.get(family)
-            or configured_cluster.get(family)
-            or _roomy(
-                "cluster", _guess("cluster", CLUSTER_CIDR, shown, family, warnings), masks[family], nodes, warnings
-            )
+        cluster[family] = known_cluster.get(family) or _roomy(
+            "cluster", _guess("cluster", CLUSTER_CIDR, shown, family, warnings), masks[family], nodes, warnings
         )
-        service[family] = next((network for network in ranges if network.version == family), None) or _guess(
-            "service", SERVICE_CIDR, cluster_ips, family, warnings
-        )
-        node[family] = asked_node.get(family) or _roomy(
+        service[family] = known_service.get(family) or _guess("service", SERVICE_CIDR, cluster_ips, family, warnings)
+        node[family] = known_node.get(family) or _roomy(
             "node",
             _guess("node", NODE_SUBNET, node_ips, family, warnings),
             128 if family == 6 else 32,
@@ -106,6 +107,10 @@ def _asked(name: str, text: str | None) -> dict[Family, Network]:
             raise ModelError(f'{name} "{text}" holds more than one IPv{network.version} network')
         found[network.version] = network
     return found
+
+
+def _by_family(networks: Iterable[Network]) -> dict[Family, Network]:
+    return {network.version: network for network in networks}
 
 
 def _families(objects: Objects, asked: Sequence[int] | None, cluster: dict[Family, Network]) -> tuple[Family, ...]:

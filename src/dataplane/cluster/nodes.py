@@ -14,7 +14,6 @@ from dataplane.cluster.networks import FIRST_NODE, Networks
 from dataplane.cluster.objects import Address, Endpoint, Family, Network, NodeState, Objects, Origin
 from dataplane.errors import ManifestError, ModelError
 
-
 NODES = 3
 
 

@@ -439,6 +439,16 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """The families and networks of a cluster that was completed before: one network per family, in their order."""
+
+    families: tuple[Family, ...]
+    cluster_cidrs: tuple[Network, ...]
+    service_cidrs: tuple[Network, ...]
+    node_subnets: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Objects:
     """What the manifests state, in the order in which they state it."""
 
@@ -453,6 +463,7 @@ class Objects:
     ignored: tuple[Ignored, ...] = ()
     not_modelled: tuple[NotModelled, ...] = ()
     warnings: tuple[str, ...] = ()
+    settled: Settled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -564,4 +575,5 @@ class ClusterState:
             ignored=self.ignored,
             not_modelled=self.not_modelled,
             warnings=self.warnings,
+            settled=Settled(self.families, self.cluster_cidrs, self.service_cidrs, self.node_subnets),
         )

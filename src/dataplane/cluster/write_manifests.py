@@ -64,11 +64,19 @@ def write(state: ClusterState, item: Any) -> Manifest:
     return deepcopy(dict(item.manifest))
 
 
+def _part(made: Manifest, name: str) -> Manifest:
+    """metadata, spec or status, made where it is not there."""
+    if not isinstance(made.get(name), dict):
+        made[name] = {}
+    part: Manifest = made[name]
+    return part
+
+
 def _start(
     version: str, kind: str, manifest: Mapping[str, Any], name: str, namespace: str, labels: Mapping[str, str]
 ) -> Manifest:
     made: Manifest = deepcopy(dict(manifest)) if manifest else {"apiVersion": version, "kind": kind}
-    metadata = made.setdefault("metadata", {})
+    metadata = _part(made, "metadata")
     metadata["name"] = name
     if namespace:
         metadata["namespace"] = namespace
@@ -77,17 +85,9 @@ def _start(
     return made
 
 
-def _part(made: Manifest, name: str) -> Manifest:
-    """spec or status, made where it is not there."""
-    if not isinstance(made.get(name), dict):
-        made[name] = {}
-    part: Manifest = made[name]
-    return part
-
-
 def _namespace(namespace: Namespace) -> Manifest:
     made = _start("v1", "Namespace", namespace.manifest, namespace.name, "", namespace.labels)
-    _part(made, "status").setdefault("phase", namespace.phase)
+    _part(made, "status")["phase"] = namespace.phase
     return made
 
 
@@ -97,7 +97,7 @@ def _node(state: ClusterState, node: NodeState) -> Manifest:
     if node.pod_cidrs:
         spec["podCIDR"] = str(node.pod_cidrs[0])
         spec["podCIDRs"] = [str(network) for network in node.pod_cidrs]
-    listed = status.setdefault("addresses", [])
+    listed = status["addresses"] = status.get("addresses") or []
     there = {entry.get("address") for entry in listed}
     listed += [{"address": str(a), "type": "InternalIP"} for a in node.addresses if str(a) not in there]
     if node.created:
@@ -129,7 +129,7 @@ def _pod(state: ClusterState, pod: PodState) -> Manifest:
         status["podIP"] = str(pod.ips[0])
         status["podIPs"] = [{"ip": str(ip)} for ip in pod.ips]
     node = state.node(pod.node) if pod.node is not None else None
-    if node is not None and "hostIP" not in status and node.addresses:
+    if node is not None and not status.get("hostIP") and node.addresses:
         status["hostIP"] = str(node.addresses[0])
         status["hostIPs"] = [{"ip": str(address)} for address in node.addresses]
     return made
@@ -162,7 +162,8 @@ def _service(service: ServiceState) -> Manifest:
         value["targetPort"] = port.target
         if port.node_port:
             value["nodePort"] = port.node_port
-    _part(made, "status").setdefault("loadBalancer", {})
+    status = _part(made, "status")
+    status["loadBalancer"] = status.get("loadBalancer") or {}
     if service.type == "ExternalName":
         return made
     spec["internalTrafficPolicy"] = service.internal_traffic_policy
