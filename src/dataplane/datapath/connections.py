@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dataplane._fast.conntrack import Status
@@ -35,20 +36,21 @@ class Connections(Sequence[ConnectionRow]):
         return text(self._rows)
 
 
-def connections(host: CompiledHost, now: int) -> Connections:
-    """The connections of a host that live at `now`, ns."""
+def connections(host: CompiledHost, now: int, accounting: bool = True) -> Connections:
+    """The connections of a host that live at `now`, ns; with their counters where the host counts (nf_conntrack_acct)."""
     table = host.connections
     if table is None:
         return Connections(())
-    return Connections([_row(row) for row in table.rows(now)])
+    return Connections([_row(row, accounting) for row in table.rows(now)])
 
 
-def _row(row: tuple[Any, ...]) -> ConnectionRow:
-    protocol, _, left, state, status, mark, uses, original, reply, _, _ = row
+def _row(row: tuple[Any, ...], accounting: bool) -> ConnectionRow:
+    protocol, _, left, state, status, mark, uses, original, reply, packets, size = row
+    counts = [{"packets": packets[i], "bytes": size[i]} if accounting else {} for i in (0, 1)]
     return ConnectionRow(
         protocol,
-        _tuple(protocol, original),
-        _tuple(protocol, reply),
+        replace(_tuple(protocol, original), **counts[0]),
+        replace(_tuple(protocol, reply), **counts[1]),
         timeout=left // 1_000_000_000,
         state=state,
         seen_reply=bool(status & Status.STATUS_SEEN_REPLY),
