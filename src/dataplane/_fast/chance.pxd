@@ -11,6 +11,7 @@ cpdef enum Choice:
     CHOICE_PORT             # source port or ICMP id that NAT settles on
     CHOICE_TUNNEL_PORT      # outer UDP source port
     CHOICE_IP_ID            # IPv4 identification of a packet that the host builds
+    CHOICE_FLOW_LABEL       # IPv6 flow label of a packet that the host builds (net.ipv6.auto_flowlabels)
     CHOICE_OTHER            # anything else: ECMP, limits, delays
     CHOICE_COUNT
 
@@ -21,7 +22,7 @@ cdef struct Recorded:
 
 cdef struct Chance:
     uint64_t state
-    Recorded recorded[5]    # by Choice
+    Recorded recorded[6]    # by Choice
 
 
 cdef inline void chance_seed(Chance *c, uint64_t seed) noexcept nogil:

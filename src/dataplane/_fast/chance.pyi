@@ -5,5 +5,6 @@ class Choice(IntEnum):
     CHOICE_PORT = 1
     CHOICE_TUNNEL_PORT = 2
     CHOICE_IP_ID = 3
-    CHOICE_OTHER = 4
-    CHOICE_COUNT = 5
+    CHOICE_FLOW_LABEL = 4
+    CHOICE_OTHER = 5
+    CHOICE_COUNT = 6

@@ -149,6 +149,7 @@ cdef inline void nd_solicited(Network *net, Host *host, Packet *p) noexcept nogi
     cdef bint unspecified = (src[0] | src[1] | src[2] | src[3]) == 0
     cdef bint proxied = False
     cdef uint8_t flags
+    cdef bint asked_all
     load_address6(icmp + 8, target)
     if target[0] >> 24 == 0xFF:
         return
@@ -158,7 +159,9 @@ cdef inline void nd_solicited(Network *net, Host *host, Packet *p) noexcept nogi
         if not proxied:
             return
     flags = ND_FLAG_ROUTER if interface.forwarding6 else 0
-    if not proxied:
+    # A probe by unicast only wants to hear that the address is still there.
+    asked_all = p.field[<int>FIELD_DST] >> 24 == 0xFF
+    if asked_all and not proxied:
         flags |= ND_FLAG_OVERRIDE
     if unspecified:
         memset(all_nodes, 0, sizeof(all_nodes))
@@ -171,7 +174,7 @@ cdef inline void nd_solicited(Network *net, Host *host, Packet *p) noexcept nogi
         n = neighbour_get(&host.neighbours, 6, src, p.iif)
         if n != NULL:
             neighbour_learn(net, host, n, mac, NUD_STALE, True, p.time)
-    nd_send(net, host, p.iif, ND_ADVERT, flags | ND_FLAG_SOLICITED, target, target, src, True, p.time)
+    nd_send(net, host, p.iif, ND_ADVERT, flags | ND_FLAG_SOLICITED, target, target, src, asked_all, p.time)
 
 
 cdef inline void nd_advertised(Network *net, Host *host, Packet *p) noexcept nogil:

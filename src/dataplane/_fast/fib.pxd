@@ -411,6 +411,17 @@ cdef inline bint fib_select_source(const Fib *fib, uint8_t family, int32_t slot,
     return select_source6(fib, slot, towards, out)
 
 
+cdef inline bint link_local_of(const Fib *fib, int32_t slot, uint32_t *out) noexcept nogil:
+    """The link-local IPv6 address of an interface (ipv6_get_lladdr)."""
+    cdef int32_t i
+    for i in range(fib.address_count):
+        if (fib.addresses[i].family == 6 and fib.addresses[i].slot == slot
+                and fib.addresses[i].address[0] >> 22 == 0xFE80U >> 6):
+            memcpy(out, fib.addresses[i].address, 16)
+            return True
+    return False
+
+
 cdef inline bint route_source(const Fib *fib, const FlowKey *key, const FibResult *result, uint32_t *out) noexcept nogil:
     """The source address that an output route suggests: its own, else one of its device."""
     cdef uint8_t scope

@@ -23,7 +23,7 @@ from dataplane._fast.ruleset cimport (
     NAT_MAP_IPS, REJECT_TCP_RESET, RuleSet, TABLE_NAT, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP, TARGET_REDIRECT,
     TARGET_REJECT, TARGET_SNAT, TableKind, Target,
 )
-from dataplane._fast.track cimport CT_ACCEPT, CT_DROP, ct_confirm, ct_in, transport_good
+from dataplane._fast.track cimport CT_DROP, ct_closing, ct_confirm, ct_in, transport_good
 from dataplane._fast.wire cimport IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
 
 cdef enum HookVerdict:
@@ -46,6 +46,8 @@ cdef inline bint rejectable(const Packet *p) noexcept nogil:
 cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target *target) noexcept nogil:
     if target.flags & REJECT_TCP_RESET:
         tcp_reset(net, host, p, True)
+        if host.netfilter.conntrack != NULL:
+            ct_closing(host.netfilter.conntrack, p)
     elif rejectable(p):
         if p.family == 4:
             icmp4_error(net, host, p, <uint8_t>(target.value >> 8), <uint8_t>target.value, 0)

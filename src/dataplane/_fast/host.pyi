@@ -56,6 +56,11 @@ class CompiledHost:
         proxy_ndp: bool = False,
         hop_limit6: int = 64,
         mtu6: int = 0,
+        reachable: Sequence[int] = (30_000_000_000, 30_000_000_000),
+        delay_probe: Sequence[int] = (5_000_000_000, 5_000_000_000),
+        retransmit: Sequence[int] = (1_000_000_000, 1_000_000_000),
+        multicast_probes: Sequence[int] = (3, 3),
+        unicast_probes: Sequence[int] = (3, 3),
     ) -> None: ...
     def settings(
         self,
@@ -76,11 +81,10 @@ class CompiledHost:
         icmp_ratelimit6: int = 1_000_000_000,
         port_low: int = 32768,
         port_high: int = 60999,
-        reachable: int = 30_000_000_000,
-        delay_probe: int = 5_000_000_000,
-        retransmit: int = 1_000_000_000,
         neighbour_limit: int = 1024,
+        auto_flow_labels: bool = True,
     ) -> None: ...
+    def listen(self, udp: bool, port: int) -> None: ...
     def addresses(self, rows: Iterable[tuple[int, _Address, int, int, bool, bool]]) -> None: ...
     def route(
         self,

@@ -95,6 +95,7 @@ cdef class CompiledHost:
         free(self.host.interfaces)
         free(self.host.vxlans)
         free(self.host.buckets)
+        free(self.host.listening)
         free(self.host)
 
     def interface(
@@ -106,8 +107,12 @@ cdef class CompiledHost:
         bint route_localnet=False, int arp_ignore=0, int arp_announce=0, bint arp_filter=False, bint arp_accept=False,
         bint proxy_arp=False, bint send_redirects=True, bint src_valid_mark=False, bint forwarding6=False,
         bint disabled6=False, bint proxy_ndp=False, uint32_t hop_limit6=64, uint32_t mtu6=0,
+        reachable=(30_000_000_000, 30_000_000_000), delay_probe=(5_000_000_000, 5_000_000_000),
+        retransmit=(1_000_000_000, 1_000_000_000), multicast_probes=(3, 3), unicast_probes=(3, 3),
     ):
-        """Set one interface. Values of net.ipv4.conf are given as the kernel combines them with `all`."""
+        """Set one interface. Values of net.ipv4.conf are given as the kernel combines them with `all`; pairs are those of
+        IPv4 and IPv6."""
+        cdef int family
         cdef Interface *i = &self.host.interfaces[slot]
         i.index = index
         i.kind = kind
@@ -144,6 +149,12 @@ cdef class CompiledHost:
         i.proxy_ndp = proxy_ndp
         i.hop_limit6 = hop_limit6
         i.mtu6 = mtu6 or mtu
+        for family in range(2):
+            i.reachable[family] = reachable[family]
+            i.delay_probe[family] = delay_probe[family]
+            i.retransmit[family] = retransmit[family]
+            i.multicast_probes[family] = multicast_probes[family]
+            i.unicast_probes[family] = unicast_probes[family]
         if kind == LINK_LOOPBACK and self.host.loopback < 0:
             self.host.loopback = slot
 
@@ -153,8 +164,7 @@ cdef class CompiledHost:
         bint bridge_arptables=False, bint fwmark_reflect=False, bint accept_all=False, uint32_t icmp_ratemask=6168,
         int64_t icmp_ratelimit=1_000_000_000, uint32_t icmp_messages_per_second=10000,
         uint32_t icmp_messages_burst=10000, int64_t icmp_ratelimit6=1_000_000_000, int port_low=32768,
-        int port_high=60999, int64_t reachable=30_000_000_000, int64_t delay_probe=5_000_000_000,
-        int64_t retransmit=1_000_000_000, int neighbour_limit=1024,
+        int port_high=60999, int neighbour_limit=1024, bint auto_flow_labels=True,
     ):
         """Set what is the host's as a whole. With `accept_all` every port has a listener that says nothing."""
         cdef Host *h = self.host
@@ -174,10 +184,19 @@ cdef class CompiledHost:
         h.icmp_ratelimit6 = icmp_ratelimit6
         h.port_low = port_low
         h.port_high = port_high
-        h.reachable = reachable
-        h.delay_probe = delay_probe
-        h.retransmit = retransmit
+        h.auto_flow_labels = auto_flow_labels
         h.neighbours.limit = neighbour_limit
+
+    def listen(self, bint udp, int port):
+        """Let a socket of the host listen at a TCP or UDP port: what reaches it is taken, and nothing is answered."""
+        cdef int bit = port + (65536 if udp else 0)
+        if not 0 <= port < 65536:
+            raise ValueError(f"no port {port}")
+        if self.host.listening == NULL:
+            self.host.listening = <uint8_t *>calloc(1, 2 * 65536 // 8)
+            if self.host.listening == NULL:
+                raise MemoryError
+        self.host.listening[bit >> 3] |= 1 << (bit & 7)
 
     def addresses(self, rows):
         """Set the addresses: (slot, address, prefix length, scope, secondary, deprecated), in the kernel's order."""

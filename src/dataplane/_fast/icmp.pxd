@@ -13,7 +13,7 @@ from dataplane._fast.fib cimport (
     same_address,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
-from dataplane._fast.network cimport Bucket, Host, Network, STAGE_LOCAL_OUT, STAGE_TRANSMIT, next_ip_id, packet_give, packet_make, spawn
+from dataplane._fast.network cimport Bucket, Host, Network, STAGE_LOCAL_OUT, STAGE_TRANSMIT, next_flow_label, next_ip_id, packet_give, packet_make, spawn
 from dataplane._fast.packet cimport (
     BRIDGE_NONE, FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet,
     ip6_transport, packet_read4, packet_read6,
@@ -70,6 +70,10 @@ cdef inline void write_ip6(Packet *p, uint8_t traffic_class, uint8_t proto, uint
     net[7] = hop_limit
     store_address6(net + 8, src)
     store_address6(net + 24, dst)
+
+
+cdef inline void label_set(Host *host, Packet *p) noexcept nogil:
+    store32(p.net, (load32(p.net) & 0xFFF00000U) | next_flow_label(host))
 
 
 cdef inline void icmp6_checksum_set(Packet *p, uint8_t *icmp) noexcept nogil:
@@ -271,6 +275,7 @@ cdef inline void icmp6_error(Network *net, Host *host, Packet *p, uint8_t icmp_t
             packet_give(net, answer)
             return
     answer.net[7] = <uint8_t>host.interfaces[answer.oif].hop_limit6
+    label_set(host, answer)
     icmp6_checksum_set(answer, icmp)
     packet_read6(answer)
     ct_attach(answer, p)
@@ -399,5 +404,6 @@ cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
         return
     if p.family == 6:
         answer.net[7] = <uint8_t>host.interfaces[answer.oif].hop_limit6
+        label_set(host, answer)
         packet_read6(answer)
     spawn(net, answer, STAGE_LOCAL_OUT)

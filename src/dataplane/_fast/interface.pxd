@@ -56,6 +56,12 @@ cdef struct Interface:
     uint8_t disabled6
     uint8_t proxy_ndp
     uint32_t hop_limit6
+    # net.ipv4.neigh and net.ipv6.neigh, by family (0 IPv4, 1 IPv6); ns
+    int64_t reachable[2]
+    int64_t delay_probe[2]
+    int64_t retransmit[2]
+    uint8_t multicast_probes[2]
+    uint8_t unicast_probes[2]
     uint32_t mtu6
     # ip -s link
     uint64_t rx_packets

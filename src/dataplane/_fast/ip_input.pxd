@@ -149,6 +149,12 @@ cdef inline Stage ip_local_in(Network *net, Host *host, Packet *p) noexcept nogi
     return STAGE_LOCAL_DELIVER
 
 
+cdef inline bint listened(const Host *host, uint32_t proto, uint16_t port) noexcept nogil:
+    """Whether a socket of the host takes this port."""
+    cdef uint32_t bit = port + (65536 if proto == IPPROTO_UDP else 0)
+    return host.accept_all or (host.listening != NULL and host.listening[bit >> 3] >> (bit & 7) & 1)
+
+
 cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nogil:
     """The host's own ICMP: it answers echo requests and takes the rest."""
     cdef uint32_t length = <uint32_t>(p.tail - p.transport)
@@ -200,7 +206,7 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
             return drop(net, host, p, Reason.UDP_CSUM)
         if vxlan_listens(host, p.family, load16(p.transport + 2)):
             return STAGE_VXLAN_RECEIVE
-        if host.accept_all:
+        if listened(host, proto, load16(p.transport + 2)):
             return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)
         if not group:
             icmp_unreachable(net, host, p, ICMP_PORT_UNREACH, ICMP6_PORT_UNREACH)
@@ -212,7 +218,7 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
             return drop(net, host, p, Reason.OTHERHOST)
         if not transport_checksum_good(p):
             return drop(net, host, p, Reason.TCP_CSUM)
-        if host.accept_all:
+        if listened(host, proto, load16(p.transport + 2)):
             return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)
         tcp_reset(net, host, p, False)
         return drop(net, host, p, Reason.NO_SOCKET)

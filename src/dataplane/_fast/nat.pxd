@@ -229,7 +229,7 @@ cdef inline void search_port(Conntrack *t, Tuple *tuple, const NatRange *wanted,
     else:
         low = 1024
         size = 64512
-    if chance_recorded(chance, CHOICE_PORT, &value):
+    if size > 1 and (wanted.flags & NAT_RANDOM_ALL or source) and chance_recorded(chance, CHOICE_PORT, &value):
         set_port(tuple, source, <uint16_t>value)
         return
     if wanted.flags & NAT_PORT_OFFSET:

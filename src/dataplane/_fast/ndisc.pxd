@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from dataplane._fast.fib cimport address_on, fib_select_source
+from dataplane._fast.fib cimport address_on, link_local_of
 from dataplane._fast.icmp cimport icmp6_checksum_set, write_ip6
 from dataplane._fast.interface cimport Interface
 from dataplane._fast.network cimport Host, Network, STAGE_LOCAL_OUT, packet_give, packet_make, spawn
@@ -62,7 +62,7 @@ cdef inline void nd_solicit(Network *net, Host *host, int32_t slot, const uint32
     cdef uint32_t group[4]
     if packet_source != NULL and address_on(&host.fib, 6, packet_source, slot):
         memcpy(source, packet_source, 16)
-    elif not fib_select_source(&host.fib, 6, slot, target, source):
+    elif not link_local_of(&host.fib, slot, source):
         return
     if unicast:
         memcpy(group, target, 16)

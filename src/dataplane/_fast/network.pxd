@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset
 from dataplane._fast.fdb cimport Fdb
 from dataplane._fast.netfilter cimport Netfilter
 from dataplane._fast.fib cimport Fib
-from dataplane._fast.chance cimport Chance, Choice, CHOICE_IP_ID, chance_recorded
+from dataplane._fast.chance cimport CHOICE_FLOW_LABEL, CHOICE_IP_ID, Chance, chance_generate, chance_recorded
 from dataplane._fast.interface cimport Interface
 from dataplane._fast.neighbour cimport Neighbours
 from dataplane._fast.packet cimport Packet
@@ -99,7 +99,9 @@ cdef struct Host:
     uint8_t bridge_ip6tables
     uint8_t bridge_arptables
     uint8_t fwmark_reflect
+    uint8_t auto_flow_labels
     uint8_t forward_use_pmtu
+    uint8_t *listening          # bits: TCP ports, then UDP ports, that a socket of the host listens at; NULL: none
     uint8_t accept_all      # every port has a listener that says nothing: the packets of a replay are taken as they come
     uint32_t icmp_ratemask
     int64_t icmp_ratelimit      # ns
@@ -108,9 +110,6 @@ cdef struct Host:
     int64_t icmp_ratelimit6
     uint16_t port_low           # net.ipv4.ip_local_port_range
     uint16_t port_high          # inclusive, as the sysctl says
-    int64_t reachable           # base_reachable_time_ms, ns
-    int64_t delay_probe         # ns
-    int64_t retransmit          # ns
     # running
     uint32_t ip_id
     Bucket *buckets             # 256, made when the first error is sent
@@ -320,6 +319,16 @@ cdef inline uint16_t next_ip_id(Host *host) noexcept nogil:
         return <uint16_t>value
     host.ip_id += 1
     return <uint16_t>host.ip_id
+
+
+cdef inline uint32_t next_flow_label(Host *host) noexcept nogil:
+    """The flow label of an IPv6 packet that the host builds: chance unless it is told not to use any."""
+    cdef uint32_t value
+    if chance_recorded(&host.chance, CHOICE_FLOW_LABEL, &value):
+        return value & 0xFFFFFU
+    if not host.auto_flow_labels:
+        return 0
+    return chance_generate(&host.chance) & 0xFFFFFU
 
 
 # ---- the end of a packet -------------------------------------------------------------------------------------------

@@ -5,10 +5,11 @@ from libc.string cimport memcpy
 
 from dataplane._fast.arp cimport arp_solicit
 from dataplane._fast.icmp cimport ICMP6_ADDRESS_UNREACH, ICMP_HOST_UNREACH, icmp_unreachable
+from dataplane._fast.interface cimport Interface
 from dataplane._fast.ndisc cimport nd_solicit
 from dataplane._fast.neighbour cimport (
     NUD_CONNECTED, NUD_DELAY, NUD_FAILED, NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT, NUD_PROBE, NUD_REACHABLE, NUD_STALE,
-    NUD_VALID, Neighbour, PROBES_MULTICAST, PROBES_UNICAST, QUEUE_BYTES, QUEUE_OVERHEAD, neighbour_dequeue,
+    NUD_VALID, Neighbour, QUEUE_BYTES, QUEUE_OVERHEAD, neighbour_dequeue,
     neighbour_enqueue, neighbour_get,
 )
 from dataplane._fast.network cimport (
@@ -19,6 +20,11 @@ from dataplane._fast.packet cimport BRIDGE_DNAT, FIELD_SRC, Packet
 from dataplane._fast.reason cimport Reason, Verdict
 
 
+cdef inline const Interface *timing(const Host *host, const Neighbour *n) noexcept nogil:
+    """The interface whose neigh sysctls say how long to wait and how often to ask."""
+    return &host.interfaces[n.slot]
+
+
 cdef inline void neighbour_arm(Network *net, Host *host, Neighbour *n, int64_t at) noexcept nogil:
     n.timer = at
     if not timer_add(net, at, host.id, TIMER_NEIGHBOUR, n):
@@ -27,7 +33,7 @@ cdef inline void neighbour_arm(Network *net, Host *host, Neighbour *n, int64_t a
 
 cdef inline void solicit(Network *net, Host *host, Neighbour *n, int64_t time) noexcept nogil:
     """One probe: unicast while a MAC is known and unicast probes remain, else to everybody."""
-    cdef bint unicast = n.state == NUD_PROBE and n.probes < PROBES_UNICAST
+    cdef bint unicast = n.state == NUD_PROBE and n.probes < timing(host, n).unicast_probes[n.family == 6]
     cdef Packet *first = n.queue_head
     if n.family == 4:
         arp_solicit(net, host, n.slot, n.address[0], first.field[<int>FIELD_SRC] if first != NULL else 0,
@@ -81,7 +87,7 @@ cdef inline void neighbour_learn(Network *net, Host *host, Neighbour *n, uint64_
         n.timer = 0
         n.probes = 0
         if state == NUD_REACHABLE:
-            neighbour_arm(net, host, n, time + host.reachable)
+            neighbour_arm(net, host, n, time + timing(host, n).reachable[n.family == 6])
     if not old & NUD_VALID:
         neighbour_flush(net, n)
 
@@ -112,7 +118,7 @@ cdef inline Neighbour *neighbour_ready(Network *net, Host *host, Packet *p) noex
     if n.state == NUD_STALE:
         n.state = NUD_DELAY
         n.updated = p.time
-        neighbour_arm(net, host, n, p.time + host.delay_probe)
+        neighbour_arm(net, host, n, p.time + timing(host, n).delay_probe[n.family == 6])
         return n
     if n.state == NUD_INCOMPLETE:
         neighbour_wait(net, host, n, p)
@@ -121,7 +127,7 @@ cdef inline Neighbour *neighbour_ready(Network *net, Host *host, Packet *p) noex
     n.updated = p.time
     n.probes = 0
     neighbour_wait(net, host, n, p)
-    neighbour_arm(net, host, n, net.now + host.retransmit)
+    neighbour_arm(net, host, n, net.now + timing(host, n).retransmit[n.family == 6])
     solicit(net, host, n, net.now)
     return NULL
 
@@ -132,12 +138,12 @@ cdef inline void neighbour_timer(Network *net, Host *host, Neighbour *n, int64_t
         return
     n.timer = 0
     if n.state == NUD_REACHABLE:
-        if now < n.confirmed + host.reachable:
-            neighbour_arm(net, host, n, n.confirmed + host.reachable)
-        elif now <= n.used + host.delay_probe:
+        if now < n.confirmed + timing(host, n).reachable[n.family == 6]:
+            neighbour_arm(net, host, n, n.confirmed + timing(host, n).reachable[n.family == 6])
+        elif now <= n.used + timing(host, n).delay_probe[n.family == 6]:
             n.state = NUD_DELAY
             n.updated = now
-            neighbour_arm(net, host, n, now + host.delay_probe)
+            neighbour_arm(net, host, n, now + timing(host, n).delay_probe[n.family == 6])
         else:
             n.state = NUD_STALE
             n.updated = now
@@ -146,12 +152,12 @@ cdef inline void neighbour_timer(Network *net, Host *host, Neighbour *n, int64_t
         n.state = NUD_PROBE
         n.updated = now
         n.probes = 0
-    if n.state == NUD_INCOMPLETE and n.probes >= PROBES_MULTICAST:
+    if n.state == NUD_INCOMPLETE and n.probes >= timing(host, n).multicast_probes[n.family == 6]:
         neighbour_fail(net, host, n)
         return
-    if n.state == NUD_PROBE and n.probes >= PROBES_UNICAST:
+    if n.state == NUD_PROBE and n.probes >= timing(host, n).unicast_probes[n.family == 6]:
         neighbour_fail(net, host, n)
         return
     if n.state & (NUD_INCOMPLETE | NUD_PROBE):
-        neighbour_arm(net, host, n, now + host.retransmit)
+        neighbour_arm(net, host, n, now + timing(host, n).retransmit[n.family == 6])
         solicit(net, host, n, now)

@@ -15,7 +15,7 @@ from dataplane._fast.conntrack_table cimport (
     bucket_link, conn_find, conn_kill, conn_make, conn_put, source_unlink, tuple_equal,
 )
 from dataplane._fast.conntrack_tcp cimport (
-    TRACK_ACCEPT, TRACK_INVALID, TRACK_REPEAT, tcp_flags_legal, tcp_track,
+    TCP_CLOSE, TRACK_ACCEPT, TRACK_INVALID, TRACK_REPEAT, tcp_flags_legal, tcp_track,
 )
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_IS_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT,
@@ -328,13 +328,23 @@ cdef inline int ct_in(Conntrack *t, Packet *p, Hook hook) noexcept nogil:
             return CT_ACCEPT
     else:
         return CT_DROP
-    c.packets[direction] += 1
-    c.bytes[direction] += p.field[<int>FIELD_LENGTH]
-    if timeout >= 0 and not c.status & STATUS_FIXED_TIMEOUT:
-        c.expires = p.time + timeout if c.status & STATUS_CONFIRMED else timeout
+    if timeout >= 0:
+        # A packet that refreshes nothing is not counted either (nf_ct_refresh_acct).
+        c.packets[direction] += 1
+        c.bytes[direction] += p.field[<int>FIELD_LENGTH]
+        if not c.status & STATUS_FIXED_TIMEOUT:
+            c.expires = p.time + timeout if c.status & STATUS_CONFIRMED else timeout
     if p.ctinfo == CT_ESTABLISHED_REPLY:
         c.status |= STATUS_SEEN_REPLY
     return CT_ACCEPT
+
+
+cdef inline void ct_closing(Conntrack *t, Packet *p) noexcept nogil:
+    """The host resets this connection itself: no end will say so later (nf_ct_set_closing)."""
+    if p.ct == NULL or p.ct.tuple[0].proto != IPPROTO_TCP or not p.ct.status & STATUS_CONFIRMED:
+        return
+    p.ct.tcp.state = TCP_CLOSE
+    p.ct.expires = p.time + t.settings.tcp_timeout[<int>TCP_CLOSE]
 
 
 cdef inline bint clash_allowed(uint8_t proto) noexcept nogil:

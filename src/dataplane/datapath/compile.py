@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from dataplane._fast.chance import Choice
 from dataplane._fast.fib import RouteType
@@ -16,6 +17,7 @@ from dataplane._fast.host import CompiledHost
 from dataplane._fast.interface import LinkKind
 from dataplane._fast.neighbour import NeighbourState
 from dataplane.datapath.hooks import register_hooks
+from dataplane.errors import ModelError
 from dataplane.host.config import (
     TABLE_DEFAULT,
     TABLE_LOCAL,
@@ -29,6 +31,7 @@ from dataplane.host.config import (
 )
 
 SECOND = 1_000_000_000
+MILLISECOND = 1_000_000
 LINK_KINDS = {
     "": LinkKind.LINK_PHYSICAL,
     "veth": LinkKind.LINK_VETH,
@@ -58,6 +61,12 @@ NEIGHBOUR_STATES = {
 }
 
 
+Listening: TypeAlias = bool | Iterable[tuple[str, int]]
+"""Who takes what reaches a host's ports and answers nothing: every port (True), none, or the given ("tcp" or "udp", port).
+
+A closed port answers as Linux does, with a reset or with port unreachable."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compiled:
     """A host ready for the walk, with what of its configuration plays no part."""
@@ -71,13 +80,12 @@ def compile_host(
     config: HostConfig,
     *,
     seed: int = 0,
-    accept_all: bool = False,
+    listening: Listening = False,
     choices: Mapping[Choice, Iterable[int]] | None = None,
 ) -> Compiled:
     """Compile one host.
 
-    seed: of its random choices. accept_all: every port has a listener that says nothing; else a TCP segment to the host
-    is answered with a reset and a datagram with port unreachable, as where nothing listens. choices: recorded choices
+    seed: of its random choices. listening: see Listening. choices: recorded choices
     to take before the generator's. Raises DumpError where the configuration does not fit together.
     """
     links = sorted(config.links, key=lambda link: link.index)
@@ -86,7 +94,12 @@ def compile_host(
     unmodelled = list(config.unmodelled)
     for slot, link in enumerate(links):
         _link(host, slot, link, config, slots, unmodelled)
-    _settings(host, config, accept_all)
+    _settings(host, config, listening is True)
+    if not isinstance(listening, bool):
+        for protocol, port in listening:
+            if protocol not in ("tcp", "udp"):
+                raise ModelError(f"a listener of {protocol!r}: it is tcp or udp")
+            host.listen(protocol == "udp", port)
     _addresses(host, config, slots)
     _routes(host, config, slots)
     _policy(host, config, slots, unmodelled)
@@ -127,6 +140,17 @@ def _forwarding4(config: HostConfig, interface: str) -> bool:
     """The interface's own value; where a dump has only the switch for all, that is what was copied to each."""
     everywhere = _number(config, "net.ipv4.ip_forward", _number(config, "net.ipv4.conf.all.forwarding", 0))
     return bool(_of_interface(config, 4, interface, "forwarding", everywhere))
+
+
+def _neigh(config: HostConfig, interface: str, key: str, default: int, unit: int = 1) -> tuple[int, int]:
+    """net.ipv4.neigh.INTERFACE.key and its IPv6 twin."""
+
+    def of(family: int) -> int:
+        prefix = f"net.ipv{family}.neigh"
+        fallback = _number(config, f"{prefix}.default.{key}", default)
+        return unit * _number(config, f"{prefix}.{interface.replace('.', '/')}.{key}", fallback)
+
+    return of(4), of(6)
 
 
 def _link(
@@ -190,6 +214,11 @@ def _link(
         ),
         hop_limit6=_of_interface(config, 6, name, "hop_limit", 64),
         mtu6=min(ipv6_mtu, link.mtu) if ipv6_mtu else link.mtu,
+        reachable=_neigh(config, name, "base_reachable_time_ms", 30000, MILLISECOND),
+        delay_probe=_neigh(config, name, "delay_first_probe_time", 5, SECOND),
+        retransmit=_neigh(config, name, "retrans_time_ms", 1000, MILLISECOND),
+        multicast_probes=_neigh(config, name, "mcast_solicit", 3),
+        unicast_probes=_neigh(config, name, "ucast_solicit", 3),
     )
     vxlan = link.vxlan
     if vxlan is None:
@@ -240,9 +269,7 @@ def _settings(host: CompiledHost, config: HostConfig, accept_all: bool) -> None:
         icmp_ratelimit6=_number(config, "net.ipv6.icmp.ratelimit", 1000) * SECOND // 1000,
         port_low=int(ports[0]),
         port_high=int(ports[-1]),
-        reachable=_number(config, "net.ipv4.neigh.default.base_reachable_time_ms", 30000) * SECOND // 1000,
-        delay_probe=_number(config, "net.ipv4.neigh.default.delay_first_probe_time", 5) * SECOND,
-        retransmit=_number(config, "net.ipv4.neigh.default.retrans_time_ms", 1000) * SECOND // 1000,
+        auto_flow_labels=_number(config, "net.ipv6.auto_flowlabels", 1) in (1, 3),
         neighbour_limit=_number(config, "net.ipv4.neigh.default.gc_thresh3", 1024),
     )
 

@@ -35,7 +35,7 @@ class Fabric:
         if name in self.ids:
             raise ModelError(f"two hosts named {name!r}")
         host_id = len(self.names)
-        compiled = compile_host(config, seed=self.seed * 1_000_003 + host_id, accept_all=listening)
+        compiled = compile_host(config, seed=self.seed * 1_000_003 + host_id, listening=listening)
         self.walk.add(compiled.host)
         self.ids[name] = host_id
         self.names.append(name)

@@ -9,7 +9,7 @@ from dataplane._fast.batch import PacketBatch
 from dataplane._fast.chance import Choice
 from dataplane._fast.reason import Reason
 from dataplane._fast.walk import Walk
-from dataplane.datapath.compile import compile_host
+from dataplane.datapath.compile import Listening, compile_host
 from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
 
@@ -35,8 +35,7 @@ class Host:
     """One Linux network namespace, configured by a HostConfig, driven by frames and by time.
 
     The clock is the packets' timestamps in ns; it never goes back: an earlier time counts as now. seed: of the host's
-    random choices. choices: recorded choices that are taken before the generator's, by kind. listening: whether every
-    port has a listener that says nothing; without, a closed port answers as Linux does (reset, port unreachable).
+    random choices. choices: recorded choices that are taken before the generator's, by kind. listening: see Listening.
     """
 
     def __init__(
@@ -45,9 +44,9 @@ class Host:
         seed: int = 0,
         *,
         choices: Mapping[Choice, Iterable[int]] | None = None,
-        listening: bool = False,
+        listening: Listening = False,
     ) -> None:
-        compiled = compile_host(config, seed=seed, accept_all=listening, choices=choices)
+        compiled = compile_host(config, seed=seed, listening=listening, choices=choices)
         self.config = config
         self.unmodelled = compiled.unmodelled
         self._compiled = compiled.host

@@ -15,11 +15,12 @@ from scapy.packet import Packet
 from judge.recording import Recording, decode
 
 # The names of dataplane._fast.chance.Choice.
-STATISTIC, PORT, TUNNEL_PORT, IP_ID, OTHER = (
+STATISTIC, PORT, TUNNEL_PORT, IP_ID, FLOW_LABEL, OTHER = (
     "CHOICE_STATISTIC",
     "CHOICE_PORT",
     "CHOICE_TUNNEL_PORT",
     "CHOICE_IP_ID",
+    "CHOICE_FLOW_LABEL",
     "CHOICE_OTHER",
 )
 
@@ -50,6 +51,11 @@ def from_frames(recording: Recording) -> dict[str, list[int]]:
     return {kind: values for kind, values in chosen.items() if values}
 
 
+def _labelled(packet: Packet) -> bool:
+    """An ICMPv6 error or echo reply: the node chooses its flow label. What it forwards of others has come in so."""
+    return IPv6 in packet and packet[IPv6].nh == 58 and bytes(packet[IPv6].payload)[0] in (1, 2, 3, 4, 129)
+
+
 def _inner(packet: Packet, ports: set[int]) -> Packet | None:
     """The frame inside a VXLAN packet."""
     if UDP in packet and packet[UDP].dport in ports and len(bytes(packet[UDP].payload)) > 8:
@@ -70,6 +76,8 @@ def _read(packet: Packet, ports: set[int], given: set[int], seen: set[int], chos
     if inner is not None:
         _read(inner, ports, given, seen, chosen)
         chosen[TUNNEL_PORT].append(packet[UDP].sport)
+    if _labelled(packet):
+        chosen.setdefault(FLOW_LABEL, []).append(packet[IPv6].fl)
     if IP in packet and packet[IP].id not in given | seen and packet[IP].id != 0:
         seen.add(packet[IP].id)
         chosen[IP_ID].append(packet[IP].id)

@@ -20,7 +20,7 @@ def run(kernel: Recording) -> Recording:
 
     config = HostConfig.load(kernel.folder)
     choices = {Choice[kind]: values for kind, values in from_frames(kernel).items()}
-    host = Host(config, seed=0, choices=choices)
+    host = Host(config, seed=0, choices=choices, listening=kernel.listeners)
     made = Recording(kernel.scenario, kernel.folder, ports=kernel.ports)
     seen = set(kernel.ports)
     before: dict[str, int] = {}
