@@ -9,7 +9,7 @@ import pytest
 from dataplane.errors import DumpError, ModelError
 from dataplane.host import Address, FdbEntry, HostConfig, Link, Neighbour, Route, Vxlan
 from dataplane.host.dump import check, read
-from dataplane.host.loader import commands
+from dataplane.host.loader import Command, commands
 
 LO = '{"ifindex":1,"ifname":"lo","flags":["LOOPBACK","UP"],"mtu":65536,"link_type":"loopback","promiscuity":0'
 ETH0 = '{"ifindex":2,"ifname":"eth0","flags":["UP"],"mtu":1500,"link_type":"ether","address":"02:00:00:00:00:01"'
@@ -181,3 +181,14 @@ def test_what_cannot_be_created_is_refused() -> None:
         commands(HostConfig(neighbours=(Neighbour.of("", "10.0.0.98"),)))
     with pytest.raises(ModelError, match="the other end of eth0 needs a namespace"):
         commands(HostConfig(links=(Link.lo(), Link("eth0", mac=1))))
+
+
+def test_a_name_that_is_not_one_word_is_not_put_into_a_command() -> None:
+    for name in ("a b", "a\nlink del eth0", 'a"', "#a", "a\\", ""):
+        with pytest.raises(ModelError, match="is not a name that a command can take"):
+            commands(HostConfig(links=(Link.lo(), Link(name, "bridge", mac=1))))
+
+
+def test_a_script_holds_its_input_together() -> None:
+    text = str(Command(("ipset", "restore"), "END_OF_INPUT\nrm -rf nowhere\n"))
+    assert text == "ipset restore <<'END_OF_INPUT_'\nEND_OF_INPUT\nrm -rf nowhere\nEND_OF_INPUT_\n"

@@ -293,6 +293,23 @@ def test_samples_are_loaded(namespaces: None, scene: str) -> None:
     assert {name: found.sysctl[name] for name in settings} == settings
 
 
+def test_rules_of_both_families_are_loaded(namespaces: None) -> None:
+    if shutil.which("iptables-restore") is None:
+        pytest.skip("needs iptables")
+    texts = {path.name: path.read_text() for path in (SAMPLES / "node").iterdir()}
+    config = read(HostConfig, texts)
+    assert config.ip6tables is not None
+    for command in commands(config, far=FAR):
+        inside(*command.argv, text=command.input)
+    for file in ("iptables.save", "ip6tables.save"):
+        # The comments hold the time.
+        loaded = [line for line in inside(*COMMANDS[file][:1]).splitlines() if not line.startswith("#")]
+        expected = [line for line in texts[file].splitlines() if not line.startswith("#")]
+        assert [line.partition(" [")[0] for line in loaded] == [
+            line.partition("] ")[2] if line.startswith("[") else line.partition(" [")[0] for line in expected
+        ]
+
+
 def test_the_script_says_the_same() -> None:
     config = node()
     text = script(config, far="far side")

@@ -53,7 +53,7 @@ def parse(
     """
     notes = notes or Notes()
     objects = read_objects(text, file)
-    heads = {entry.get("ifname"): entry for entry in objects}
+    heads = {name: entry for entry in objects if isinstance(name := entry.get("ifname"), str)}
     if not links:
         links = link_values([_head(entry) for entry in objects], file, notes)
         links = tuple(replace(link, raw=None) for link in links)

@@ -83,6 +83,17 @@ _TUPLE_KEYS = {
     "packets": "packets",
     "bytes": "bytes",
 }
+_MOST = {
+    "protocol": 0xFF,
+    "timeout": 0xFFFFFFFF,
+    "packets": 0xFFFFFFFFFFFFFFFF,
+    "bytes": 0xFFFFFFFFFFFFFFFF,
+    "mark": 0xFFFFFFFF,
+    "use": 0xFFFFFFFF,
+    "srckey": 0xFFFFFFFF,
+    "dstkey": 0xFFFFFFFF,
+}
+"""The largest number that a word may hold; 65535 where it is not here."""
 
 
 def parse(text: str, file: str = "conntrack.txt", notes: Notes | None = None) -> tuple[ConnectionRow, ...]:
@@ -104,10 +115,14 @@ def _parse_line(line: str, file: str, where: str) -> ConnectionRow:
         return DumpError(file, where, field, message)
 
     def number(field: str, word: str) -> int:
+        most = _MOST.get(field, 0xFFFF)
         try:
-            return int(word, 0)
+            value = int(word, 0)
         except ValueError:
             raise error(field, f"a number is expected, not {word!r}") from None
+        if not 0 <= value <= most:
+            raise error(field, f"{word} is not from 0 to {most}")
+        return value
 
     words = line.split()
     if words[0] not in _FAMILIES:
@@ -122,7 +137,7 @@ def _parse_line(line: str, file: str, where: str) -> ConnectionRow:
     ended = False
     at = 4
     if at < len(words) and words[at].isdigit():
-        row["timeout"] = int(words[at])
+        row["timeout"] = number("timeout", words[at])
         at += 1
     if at < len(words) and "=" not in words[at] and not words[at].startswith("["):
         row["state"] = words[at]

@@ -22,15 +22,16 @@ by a second between the two commands).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from dataplane.errors import DumpError
 from dataplane.host import addresses, conntrack, fdb, ipset, links, neighbours, policy, routes, sysctl
-from dataplane.host.config import FdbEntry, HostConfig, Link, Neighbour, Route
+from dataplane.host.config import FdbEntry, HostConfig, Link, Neighbour, PolicyRule, Route
 from dataplane.host.notation import address_text, mac_text
 from dataplane.host.notes import Notes
+from dataplane.host.objects import write_objects
 
 if TYPE_CHECKING:
     from dataplane.host.iptables import Ruleset
@@ -108,27 +109,36 @@ def read(kind: type[C], found: Mapping[str, str], name: str = "", folder: Path |
         links=all_links,
         addresses=all_addresses,
         routes=_routes(parsed, found, path, notes),
-        rules=parsed("rules.json", lambda text, file: policy.parse(text, 4, file, notes), policy.text)
-        + parsed("rules6.json", lambda text, file: policy.parse(text, 6, file, notes), policy.text),
-        neighbours=parsed("neighbours.json", lambda text, file: neighbours.parse(text, file, notes), neighbours.text)
+        rules=parsed("rules.json", lambda text, file: policy.parse(text, 4, file, notes), _objects_as_read)
+        + parsed("rules6.json", lambda text, file: policy.parse(text, 6, file, notes), _objects_as_read),
+        neighbours=parsed("neighbours.json", lambda text, file: neighbours.parse(text, file, notes), _objects_as_read)
         + parsed(
             "neighbours-proxy.json",
             lambda text, file: neighbours.parse(text, file, notes),
-            lambda some: neighbours.text(some, proxy=True),
+            _objects_as_read,
         ),
-        fdb=parsed("fdb.json", lambda text, file: fdb.parse(text, file, notes), fdb.text),
+        fdb=parsed("fdb.json", lambda text, file: fdb.parse(text, file, notes), _objects_as_read),
         iptables=_ruleset(found, "iptables.save", 4, path),
         ip6tables=_ruleset(found, "ip6tables.save", 6, path),
         ipsets=parsed("ipset.save", lambda text, file: ipset.parse(text, file, notes), ipset.text),
         sysctl=parsed("sysctl.txt", lambda text, file: sysctl.parse(text, file, notes), sysctl.text),
-        connections=parsed("conntrack.txt", lambda text, file: conntrack.parse(text, file, notes), conntrack.text),
+        connections=parsed("conntrack.txt", lambda text, file: conntrack.parse(text, file, notes), _lines_as_read),
         kept={file: found[file] for file in KEPT if file in found},
     )
     for file, text in config.kept.items():
         if text.strip():
             notes.unmodelled(file, "the whole file")
-    check(config, path, notes)
+    _check(config, path, notes, found)
     return config.with_(unmodelled=notes.unmodelled_lines, warnings=notes.warning_lines)
+
+
+def _objects_as_read(values: Sequence[Route | PolicyRule | Neighbour | FdbEntry]) -> str:
+    """What printing gives: nothing has changed yet."""
+    return write_objects([value.raw for value in values if value.raw is not None])
+
+
+def _lines_as_read(rows: Sequence[conntrack.ConnectionRow]) -> str:
+    return "".join(f"{row.raw}\n" for row in rows)
 
 
 class _Parsed(Protocol):
@@ -138,8 +148,8 @@ class _Parsed(Protocol):
 
 
 def _routes(parsed: _Parsed, found: Mapping[str, str], path: Callable[[str], str], notes: Notes) -> tuple[Route, ...]:
-    both = parsed("routes.json", lambda text, file: routes.parse(text, 0, file, notes), routes.text)
-    six = parsed("routes6.json", lambda text, file: routes.parse(text, 6, file, notes), routes.text)
+    both = parsed("routes.json", lambda text, file: routes.parse(text, 0, file, notes), _objects_as_read)
+    six = parsed("routes6.json", lambda text, file: routes.parse(text, 6, file, notes), _objects_as_read)
     if "routes6.json" not in found:
         return both
     before = tuple(route for route in both if route.family == 6)
@@ -197,21 +207,30 @@ def save(config: HostConfig, folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def check(config: HostConfig, path: Callable[[str], str] = str, notes: Notes | None = None) -> None:
+def check(config: HostConfig) -> None:
     """Whether the parts fit together. DumpError names the file, the entry and the field that does not.
 
     Where there are no links at all, what refers to them cannot be checked and is not.
     """
-    notes = notes or Notes()
+    _check(config, str, Notes(), COMMANDS)
+
+
+def _check(config: HostConfig, path: Callable[[str], str], notes: Notes, found: Container[str]) -> None:
+    """found: the files that the parts are from; a part may be from one of two."""
     by_name = {name: link for link in config.links for name in (link.name, *link.aliases)}
     if not by_name:
         return
-    _check_links(config.links, by_name, path("links.json"), notes)
+    _check_links(config.links, by_name, path("links.json" if "links.json" in found else "addresses.json"), notes)
     for number, address in enumerate(config.addresses, 1):
         _known(address.interface, by_name, path("addresses.json"), f"address {number} ({address.address})", "interface")
-    for file, family in (("routes.json", 4), ("routes6.json", 6)):
-        _check_routes([route for route in config.routes if route.family == family], by_name, path(file))
-    _check_neighbours(config.neighbours, by_name, path("neighbours.json"))
+    if "routes6.json" in found:
+        for file, family in (("routes.json", 4), ("routes6.json", 6)):
+            _check_routes([route for route in config.routes if route.family == family], by_name, path(file))
+    else:
+        _check_routes(config.routes, by_name, path("routes.json"))
+    for file, proxy in (("neighbours.json", False), ("neighbours-proxy.json", True)):
+        some = [neighbour for neighbour in config.neighbours if neighbour.proxy == proxy]
+        _check_neighbours(some, by_name, path(file))
     _check_fdb(config.fdb, by_name, path("fdb.json"), notes)
 
 

@@ -225,12 +225,15 @@ class _Line:
         self.at += 1
         return self.words[self.at - 1]
 
-    def number(self, what: str) -> int:
+    def number(self, what: str, most: int = 0xFFFFFFFF) -> int:
         word = self.take(what)
         try:
-            return int(word, 0)
+            value = int(word, 0)
         except ValueError:
             raise self.error(what, f"a number is expected, not {word!r}") from None
+        if not 0 <= value <= most:
+            raise self.error(what, f"{word} is not from 0 to {most}")
+        return value
 
 
 def _parse_create(reader: _Line, name: str, notes: Notes) -> IpSet:
@@ -284,7 +287,7 @@ def _parse_range(reader: _Line, kind: str) -> tuple[Any, Any]:
     first, dash, last = word.partition("-")
     try:
         if kind == "bitmap:port":
-            return int(first), int(last if dash else first)
+            return _port_number(first), _port_number(last if dash else first)
         return ipaddress.ip_address(first), ipaddress.ip_address(last if dash else first)
     except ValueError:
         raise reader.error("range", f"first-last is expected, not {word!r}") from None
@@ -309,7 +312,7 @@ def _parse_entry(reader: _Line, owner: IpSet) -> IpSetEntry:
     while reader:
         option = reader.take("option")
         if option in ("timeout", "packets", "bytes"):
-            values[option] = reader.number(option)
+            values[option] = reader.number(option, 0xFFFFFFFF if option == "timeout" else 0xFFFFFFFFFFFFFFFF)
         elif option == "comment":
             comment = reader.take(option)
             values["comment"] = comment[1:-1] if comment[:1] == comment[-1:] == '"' and len(comment) > 1 else comment
@@ -337,7 +340,7 @@ def _parse_element(dimension: str, part: str, owner: IpSet) -> Any:
             raise ValueError(f"an IPv{family} network is expected")
         return network
     if dimension == "port":
-        return int(part) if owner.method == "bitmap" else _parse_port(part, family)
+        return _port_number(part) if owner.method == "bitmap" else _parse_port(part)
     if dimension == "mac":
         return mac_number(part) if part else None
     if dimension == "mark":
@@ -345,7 +348,14 @@ def _parse_element(dimension: str, part: str, owner: IpSet) -> Any:
     return part
 
 
-def _parse_port(part: str, family: int) -> ProtocolPort:
+def _port_number(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 0xFFFF:
+        raise ValueError("a port is at most 65535")
+    return number
+
+
+def _parse_port(part: str) -> ProtocolPort:
     name, colon, port = part.partition(":")
     if not colon:
         raise ValueError("protocol:port is expected")
@@ -355,11 +365,10 @@ def _parse_port(part: str, family: int) -> ProtocolPort:
         if codes is None:
             kind, _, code = port.partition("/")
             codes = int(kind), int(code)
+            if not (0 <= codes[0] <= 0xFF and 0 <= codes[1] <= 0xFF):
+                raise ValueError("a type and a code are at most 255")
         return ProtocolPort(protocol, codes[0] << 8 | codes[1])
-    number = int(port)
-    if not 0 <= number <= 0xFFFF:
-        raise ValueError("a port is at most 65535")
-    return ProtocolPort(protocol, number)
+    return ProtocolPort(protocol, _port_number(port))
 
 
 def text(sets: Iterable[IpSet]) -> str:

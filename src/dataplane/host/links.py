@@ -43,7 +43,7 @@ def link_values(objects: Sequence[Mapping[str, Any]], file: str, notes: Notes) -
     links = []
     indexes: dict[str, int] = {}
     for entry in entries:
-        name, index = entry.text("ifname"), entry.number("ifindex")
+        name, index = entry.text("ifname"), entry.number("ifindex", most=0x7FFFFFFF)
         if name in indexes:
             raise entry.error("ifname", "two links have this name")
         if index in indexes.values() or index <= 0:
@@ -110,19 +110,19 @@ def _vxlan(data: Entry, notes: Notes) -> Vxlan:
     ports = data.object("port_range")
     inherit = "ttl" not in data.raw or data.raw["ttl"] == "inherit"
     return Vxlan(
-        vni=data.number("id"),
+        vni=data.number("id", most=0xFFFFFF),
         local=data.address("local", 4) or data.address("local6", 6),
         group=_first(data, "group", "remote", "group6", "remote6"),
         device=data.text("link", None),
-        port=data.number("port"),
+        port=data.number("port", most=0xFFFF),
         learning=data.true("learning", True),
-        port_low=ports.number("low", 0),
-        port_high=ports.number("high", 0),
-        ttl=0 if inherit or data.raw["ttl"] == "auto" else data.number("ttl"),
+        port_low=ports.number("low", 0, most=0xFFFF),
+        port_high=ports.number("high", 0, most=0xFFFF),
+        ttl=0 if inherit or data.raw["ttl"] == "auto" else data.number("ttl", most=0xFF),
         ttl_inherit=inherit,
-        tos=1 if data.raw.get("tos") == "inherit" else data.number("tos", 0),
+        tos=1 if data.raw.get("tos") == "inherit" else data.number("tos", 0, most=0xFF),
         df=data.text("df", "unset"),
-        flow_label=data.number("label", 0),
+        flow_label=data.number("label", 0, most=0xFFFFF),
         ageing_ns=data.number("ageing", 0) * 1_000_000_000,
         limit=data.number("limit", 0),
         udp_checksum=data.true("udp_csum", True),
@@ -153,11 +153,11 @@ def _bridge(data: Entry) -> Bridge:
         nf_call_iptables=data.true("nf_call_iptables"),
         nf_call_ip6tables=data.true("nf_call_ip6tables"),
         nf_call_arptables=data.true("nf_call_arptables"),
-        group_forward_mask=data.number("group_fwd_mask", 0),
+        group_forward_mask=data.number("group_fwd_mask", 0, most=0xFFFF),
         forward_delay_ns=data.number("forward_delay", 1500) * _CENTISECOND_NS,
         hello_time_ns=data.number("hello_time", 200) * _CENTISECOND_NS,
         max_age_ns=data.number("max_age", 2000) * _CENTISECOND_NS,
-        priority=data.number("priority", 32768),
+        priority=data.number("priority", 32768, most=0xFFFF),
     )
 
 
@@ -178,8 +178,8 @@ def _port(data: Entry) -> BridgePort:
         locked=data.true("locked"),
         mcast_to_unicast=data.true("mcast_to_unicast"),
         vlan_tunnel=data.true("vlan_tunnel"),
-        group_forward_mask=data.number("group_fwd_mask", 0),
-        priority=data.number("priority", 32),
+        group_forward_mask=data.number("group_fwd_mask", 0, most=0xFFFF),
+        priority=data.number("priority", 32, most=0x3F),
         cost=data.number("cost", 2),
     )
 

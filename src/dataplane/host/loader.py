@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from dataplane.errors import ModelError
 from dataplane.host import ipset
-from dataplane.host.config import TABLE_MAIN, Address, FdbEntry, HostConfig, Link, NextHop, PolicyRule, Route, Vxlan
+from dataplane.host.config import TABLE_MAIN, Address, FdbEntry, HostConfig, NextHop, PolicyRule, Route
 from dataplane.host.implied import STANDARD_RULES, kernel_fdb, kernel_routes
-from dataplane.host.links import MODELLED_KINDS
+from dataplane.host.link_commands import leads_away, link_lines, up_lines, word
 from dataplane.host.notation import address_text, mac_text, network_text
 from dataplane.host.protocols import protocol_name
 from dataplane.host.routes import table_text
@@ -36,7 +36,10 @@ class Command:
         line = shlex.join(self.argv)
         if not self.input:
             return line + "\n"
-        return f"{line} <<'END_OF_INPUT'\n{self.input}END_OF_INPUT\n"
+        end = "END_OF_INPUT"
+        while end in self.input:
+            end += "_"
+        return f"{line} <<'{end}'\n{self.input}{end}\n"
 
 
 def commands(
@@ -53,12 +56,21 @@ def commands(
     """
     result = [
         Command(("sysctl", "-q", "-e", "-p", "-"), _early_settings(config)),
-        Command(("ip", "-batch", "-"), _lines(_link_lines(config, far, far_names or {}))),
+        Command(("ip", "-batch", "-"), _lines(link_lines(config.links, far, far_names or {}))),
+        Command(
+            ("ip", "-batch", "-"),
+            _lines(
+                [
+                    *(_address_line(address) for address in config.addresses if address.family == 4),
+                    *up_lines(config.links),
+                ]
+            ),
+        ),
     ]
     far_up = [
-        f"link set dev {(far_names or {}).get(link.name, link.name)} up"
+        f"link set dev {word((far_names or {}).get(link.name, link.name))} up"
         for link in config.links
-        if _leads_away(link, config.links) and link.carrier
+        if leads_away(link, config.links) and link.carrier
     ]
     if far_up:
         result.append(Command(("ip", "-n", far, "-batch", "-"), _lines(far_up)))
@@ -92,220 +104,6 @@ def _lines(lines: Iterable[str]) -> str:
     return "".join(line + "\n" for line in lines)
 
 
-def _leads_away(link: Link, links: Sequence[Link]) -> bool:
-    """Whether it is made as a veth whose other end is in another namespace."""
-    if link.kind == "veth":
-        return _near_peer(link, links) is None
-    return not link.kind and not link.loopback
-
-
-def _near_peer(link: Link, links: Sequence[Link]) -> Link | None:
-    if link.peer_netns is not None or not link.peer_index:
-        return None
-    return next((other for other in links if other.index == link.peer_index and other.kind == "veth"), None)
-
-
-# Links
-
-
-def _link_lines(config: HostConfig, far: str, far_names: Mapping[str, str]) -> Iterable[str]:
-    links = config.links
-    for link in links:
-        if link.kind not in MODELLED_KINDS:
-            raise ModelError(f"{link.name} is of the kind {link.kind}, which is not modelled and so not created")
-        if _leads_away(link, links) and not far:
-            raise ModelError(f"the other end of {link.name} needs a namespace to be put into")
-    made: set[str] = set()
-    # A vxlan device may need its lower device, which may be any other.
-    for link in sorted(links, key=lambda link: link.kind == "vxlan"):
-        if not link.loopback and link.name not in made:
-            yield from _create_lines(link, links, far, far_names, made)
-    for link in links:
-        yield from _set_lines(link)
-    for link in links:
-        if link.master is not None:
-            yield f"link set dev {link.name} master {link.master}"
-            yield from _port_lines(link)
-    for address in config.addresses:
-        if address.family == 4:
-            yield _address_line(address)
-    for link in links:
-        if link.up:
-            if not link.loopback:
-                # Link-local addresses are added as they are listed, without waiting for the kernel's own.
-                yield f"link set dev {link.name} addrgenmode none"
-            yield f"link set dev {link.name} up"
-
-
-def _create_lines(
-    link: Link, links: Sequence[Link], far: str, far_names: Mapping[str, str], made: set[str]
-) -> Iterable[str]:
-    made.add(link.name)
-    if link.kind == "tun":
-        words = ["tuntap add dev", link.name, "mode", link.tun.mode if link.tun else "tun"]
-        if link.tun is not None:
-            flags = {"pi": link.tun.packet_info, "vnet_hdr": link.tun.vnet_header, "multi_queue": link.tun.multi_queue}
-            words += [name for name, is_set in flags.items() if is_set]
-        yield " ".join(words)
-        if link.mac is not None:
-            yield f"link set dev {link.name} address {mac_text(link.mac)}"
-        if link.mtu != 1500:
-            yield f"link set dev {link.name} mtu {link.mtu}"
-        return
-    words = ["link add name", *_common_words(link)]
-    if _leads_away(link, links):
-        words += ["type veth peer name", far_names.get(link.name, link.name), "netns", far]
-    elif link.kind == "veth":
-        peer = _near_peer(link, links)
-        assert peer is not None
-        made.add(peer.name)
-        words += ["type veth peer name", *_common_words(peer)]
-    elif link.kind == "vxlan":
-        words += ["type vxlan", *_vxlan_words(link.vxlan or Vxlan(0))]
-    elif link.kind == "bridge":
-        words += ["type bridge", *_bridge_words(link)]
-    else:
-        words += ["type", link.kind]
-    yield " ".join(words)
-
-
-def _common_words(link: Link) -> Iterable[str]:
-    yield link.name
-    if link.index:
-        yield from ("index", str(link.index))
-    if link.mac is not None:
-        yield from ("address", mac_text(link.mac))
-    yield from ("mtu", str(link.mtu), "txqueuelen", str(link.tx_queue_length))
-
-
-def _vxlan_words(vxlan: Vxlan) -> Iterable[str]:
-    if vxlan.external:
-        yield "external"
-        if vxlan.vni_filter:
-            yield "vnifilter"
-    else:
-        yield from ("id", str(vxlan.vni))
-    if vxlan.group is not None:
-        yield from ("group" if vxlan.group.is_multicast else "remote", address_text(vxlan.group))
-    if vxlan.local is not None:
-        yield from ("local", address_text(vxlan.local))
-    if vxlan.device is not None:
-        yield from ("dev", vxlan.device)
-    yield from ("dstport", str(vxlan.port))
-    if vxlan.port_low or vxlan.port_high:
-        yield from ("srcport", str(vxlan.port_low), str(vxlan.port_high))
-    if vxlan.ttl_inherit:
-        yield "ttl inherit"
-    elif vxlan.ttl:
-        yield from ("ttl", str(vxlan.ttl))
-    if vxlan.tos:
-        yield from ("tos", "inherit" if vxlan.tos == 1 else hex(vxlan.tos))
-    if vxlan.df != "unset":
-        yield from ("df", vxlan.df)
-    if vxlan.flow_label:
-        yield from ("flowlabel", hex(vxlan.flow_label))
-    if not vxlan.external:
-        yield "learning" if vxlan.learning else "nolearning"
-    yield from ("ageing", str(vxlan.ageing_ns // 1_000_000_000))
-    if vxlan.limit:
-        yield from ("maxaddress", str(vxlan.limit))
-    if not vxlan.udp_checksum:
-        yield "noudpcsum"
-    flags = {
-        "udp6zerocsumtx": vxlan.udp6_zero_checksum_tx,
-        "udp6zerocsumrx": vxlan.udp6_zero_checksum_rx,
-        "proxy": vxlan.proxy,
-        "rsc": vxlan.rsc,
-        "l2miss": vxlan.l2miss,
-        "l3miss": vxlan.l3miss,
-        "gbp": vxlan.gbp,
-        "gpe": vxlan.gpe,
-        "nolocalbypass": not vxlan.local_bypass,
-    }
-    yield from (name for name, is_set in flags.items() if is_set)
-
-
-def _bridge_words(link: Link) -> Iterable[str]:
-    """Only what differs from the default: not every kernel takes every option."""
-    bridge = link.bridge
-    if bridge is None:
-        return
-    centiseconds = {
-        "ageing_time": (bridge.ageing_ns, 300_000_000_000),
-        "forward_delay": (bridge.forward_delay_ns, 15_000_000_000),
-        "hello_time": (bridge.hello_time_ns, 2_000_000_000),
-        "max_age": (bridge.max_age_ns, 20_000_000_000),
-    }
-    for name, (value, default) in centiseconds.items():
-        if value != default:
-            yield from (name, str(value // 10_000_000))
-    flags = {
-        "stp_state": (bridge.stp, False),
-        "vlan_filtering": (bridge.vlan_filtering, False),
-        "mcast_snooping": (bridge.mcast_snooping, True),
-        "nf_call_iptables": (bridge.nf_call_iptables, False),
-        "nf_call_ip6tables": (bridge.nf_call_ip6tables, False),
-        "nf_call_arptables": (bridge.nf_call_arptables, False),
-    }
-    for name, (is_set, default_set) in flags.items():
-        if is_set != default_set:
-            yield from (name, str(int(is_set)))
-    if bridge.group_forward_mask:
-        yield from ("group_fwd_mask", hex(bridge.group_forward_mask))
-    if bridge.priority != 32768:
-        yield from ("priority", str(bridge.priority))
-
-
-def _set_lines(link: Link) -> Iterable[str]:
-    dummy = link.kind == "dummy"
-    three = link.kind == "tun" and link.mac is None
-    if link.loopback and link.mtu != 65536:
-        yield f"link set dev {link.name} mtu {link.mtu}"
-    if link.kind == "tun" and link.tx_queue_length != (500 if three else 1000):
-        yield f"link set dev {link.name} txqueuelen {link.tx_queue_length}"
-    if link.noarp != (dummy or three):
-        yield f"link set dev {link.name} arp {'off' if link.noarp else 'on'}"
-    if link.multicast != (not dummy and not link.loopback):
-        yield f"link set dev {link.name} multicast {'on' if link.multicast else 'off'}"
-    if link.promisc:
-        yield f"link set dev {link.name} promisc on"
-    if link.allmulti:
-        yield f"link set dev {link.name} allmulticast on"
-    for name in link.aliases:
-        yield f"link property add dev {link.name} altname {name}"
-
-
-def _port_lines(link: Link) -> Iterable[str]:
-    port = link.port
-    if port is None:
-        return
-    flags = {
-        "hairpin": (port.hairpin, False),
-        "learning": (port.learning, True),
-        "flood": (port.flood, True),
-        "mcast_flood": (port.mcast_flood, True),
-        "bcast_flood": (port.bcast_flood, True),
-        "isolated": (port.isolated, False),
-        "neigh_suppress": (port.neigh_suppress, False),
-        "proxy_arp": (port.proxy_arp, False),
-        "guard": (port.guard, False),
-        "root_block": (port.root_block, False),
-        "fastleave": (port.fastleave, False),
-        "locked": (port.locked, False),
-        "mcast_to_unicast": (port.mcast_to_unicast, False),
-        "vlan_tunnel": (port.vlan_tunnel, False),
-    }
-    words = [f"{name} {'on' if is_set else 'off'}" for name, (is_set, default) in flags.items() if is_set != default]
-    if port.priority != 32:
-        words.append(f"priority {port.priority}")
-    if port.cost != 2:
-        words.append(f"cost {port.cost}")
-    if port.group_forward_mask:
-        words.append(f"group_fwd_mask {port.group_forward_mask:#x}")
-    if words:
-        yield f"link set dev {link.name} type bridge_slave {' '.join(words)}"
-
-
 # Addresses
 
 
@@ -316,13 +114,13 @@ def _address_lines(config: HostConfig) -> Iterable[str]:
             yield _address_line(address)
     for link in config.links:
         if link.up and not link.loopback and config.settings.addr_gen_mode(link.name) == 0:
-            yield f"link set dev {link.name} addrgenmode eui64"
+            yield f"link set dev {word(link.name)} addrgenmode eui64"
     up = {link.name for link in config.links if link.loopback and link.up}
     for name in up:
         mine = {address.address for address in config.addresses if address.interface == name}
         for own in ("127.0.0.1/8", "::1/128"):
             if own not in map(str, mine) and not (":" in own and config.settings.disable_ipv6(name)):
-                yield f"address del {own} dev {name}"
+                yield f"address del {own} dev {word(name)}"
 
 
 def _address_line(address: Address) -> str:
@@ -338,8 +136,7 @@ def _address_line(address: Address) -> str:
     if address.broadcast is not None:
         words += ["broadcast", str(address.broadcast)]
     if address.family == 4:
-        words += ["label", address.label or address.interface]
-        words += ["scope", address.scope]
+        words += ["label", word(address.label or address.interface), "scope", word(address.scope)]
     if address.metric:
         words += ["metric", str(address.metric)]
     if address.valid_lifetime != 0xFFFFFFFF:
@@ -347,7 +144,7 @@ def _address_line(address: Address) -> str:
     elif address.preferred_lifetime != 0xFFFFFFFF:
         words += ["preferred_lft", str(address.preferred_lifetime)]
     words += [flag for flag in ("nodad", "home", "mngtmpaddr", "noprefixroute", "autojoin") if flag in address.flags]
-    return " ".join([*words, "dev", address.interface])
+    return " ".join([*words, "dev", word(address.interface)])
 
 
 # Routes, rules, neighbours
@@ -362,7 +159,7 @@ def _routing_lines(config: HostConfig) -> Iterable[str]:
     for route in sorted((route for route in wanted if route not in own), key=_needs):
         yield f"route append {_route_words(route)}" if route.family == 4 else f"route add {_route_words(route)}"
     for neighbour in config.neighbours:
-        device = f" dev {neighbour.interface}" if neighbour.interface else ""
+        device = f" dev {word(neighbour.interface)}" if neighbour.interface else ""
         flags = " router" if neighbour.router else ""
         if neighbour.proxy and not neighbour.interface:
             raise ModelError(f"the proxy entry {neighbour.address} without a device would outlive its namespace")
@@ -396,9 +193,9 @@ def _route_words(route: Route) -> str:
         words += _hop_words(route.nexthops[0], route.family, single=True)
     if route.table != TABLE_MAIN:
         words.append(f"table {table_text(route.table)}")
-    words.append(f"proto {route.protocol}")
+    words.append(f"proto {word(route.protocol)}")
     if route.family == 4:
-        words.append(f"scope {route.scope}")
+        words.append(f"scope {word(route.scope)}")
     if route.prefsrc is not None:
         words.append(f"src {address_text(route.prefsrc)}")
     if route.priority:
@@ -410,7 +207,7 @@ def _route_words(route: Route) -> str:
     if route.hop_limit:
         words.append(f"hoplimit {route.hop_limit}")
     if route.family == 6 and route.preference != "medium":
-        words.append(f"pref {route.preference}")
+        words.append(f"pref {word(route.preference)}")
     if len(route.nexthops) > 1:
         for hop in route.nexthops:
             words += ["nexthop", *_hop_words(hop, route.family, single=False)]
@@ -426,7 +223,7 @@ def _hop_words(hop: NextHop, family: int, single: bool) -> Iterable[str]:
         other = "inet6 " if hop.gateway.version == 6 and family == 4 else ""
         yield f"via {other}{address_text(hop.gateway)}"
     if hop.device is not None:
-        yield f"dev {hop.device}"
+        yield f"dev {word(hop.device)}"
     if not single:
         yield f"weight {hop.weight}"
     if hop.onlink:
@@ -455,9 +252,9 @@ def _rule_words(rule: PolicyRule) -> str:
     if rule.fwmark is not None:
         words.append(f"fwmark {rule.fwmark:#x}/{rule.fwmask:#x}")
     if rule.iif is not None:
-        words.append(f"iif {rule.iif}")
+        words.append(f"iif {word(rule.iif)}")
     if rule.oif is not None:
-        words.append(f"oif {rule.oif}")
+        words.append(f"oif {word(rule.oif)}")
     if rule.uid_range is not None:
         words.append("uidrange {}-{}".format(*rule.uid_range))
     if rule.ip_protocol:
@@ -469,11 +266,11 @@ def _rule_words(rule: PolicyRule) -> str:
         words.append(f"tun_id {rule.tunnel_id}")
     words.append(f"priority {rule.priority}")
     if rule.protocol != "kernel":
-        words.append(f"protocol {rule.protocol}")
+        words.append(f"protocol {word(rule.protocol)}")
     if rule.suppress_prefix_length is not None:
         words.append(f"suppress_prefixlength {rule.suppress_prefix_length}")
     if rule.suppress_group is not None:
-        words.append(f"suppress_ifgroup {rule.suppress_group}")
+        words.append(f"suppress_ifgroup {word(rule.suppress_group)}")
     if rule.l3mdev:
         words.append("l3mdev")
     elif rule.action == "lookup":
@@ -495,11 +292,11 @@ def _fdb_lines(config: HostConfig) -> Iterable[str]:
 
 
 def _fdb_line(entry: FdbEntry) -> str:
-    words = [f"fdb append {mac_text(entry.mac)} dev {entry.interface}"]
+    words = [f"fdb append {mac_text(entry.mac)} dev {word(entry.interface)}"]
     if entry.dst is None:
-        words = [f"fdb replace {mac_text(entry.mac)} dev {entry.interface}"]
+        words = [f"fdb replace {mac_text(entry.mac)} dev {word(entry.interface)}"]
         if entry.self_:
-            words = [f"fdb add {mac_text(entry.mac)} dev {entry.interface}"]
+            words = [f"fdb add {mac_text(entry.mac)} dev {word(entry.interface)}"]
     if entry.dst is not None:
         words.append(f"dst {address_text(entry.dst)}")
     if entry.port is not None:
@@ -509,7 +306,7 @@ def _fdb_line(entry: FdbEntry) -> str:
     if entry.source_vni is not None:
         words.append(f"src_vni {entry.source_vni}")
     if entry.via is not None:
-        words.append(f"via {entry.via}")
+        words.append(f"via {word(entry.via)}")
     if entry.vlan is not None:
         words.append(f"vlan {entry.vlan}")
     # An address of a bridge itself is listed with the bridge as its own master.

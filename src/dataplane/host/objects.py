@@ -179,24 +179,27 @@ class Entry:
         return value
 
     @overload
-    def number(self, key: str) -> int: ...
+    def number(self, key: str, *, most: int = ...) -> int: ...
     @overload
-    def number(self, key: str, default: T) -> int | T: ...
-    def number(self, key: str, default: Any = ...) -> Any:
-        """A number, or a text of one: decimal, or hexadecimal with 0x."""
+    def number(self, key: str, default: T, *, most: int = ...) -> int | T: ...
+    def number(self, key: str, default: Any = ..., *, most: int = 0xFFFFFFFF) -> Any:
+        """A number from 0 to `most`, or a text of one: decimal, or hexadecimal with 0x."""
         value = self.raw.get(key)
         if value is None:
             if default is ...:
                 raise self.error(key, "is missing")
             return default
+        number = value
         if isinstance(value, str):
             try:
-                return int(value, 0)
+                number = int(value, 0)
             except ValueError:
-                raise self.error(key, f"a number is expected, not {_shown(value)}") from None
-        if isinstance(value, bool) or not isinstance(value, int):
+                number = None
+        if isinstance(number, bool) or not isinstance(number, int):
             raise self.error(key, f"a number is expected, not {_shown(value)}")
-        return value
+        if not 0 <= number <= most:
+            raise self.error(key, f"{_shown(value)} is not from 0 to {most}")
+        return number
 
     def true(self, key: str, default: bool = False) -> bool:
         """A boolean, or 0 or 1."""

@@ -53,7 +53,7 @@ def _rule(entry: Entry, family: int, notes: Notes) -> PolicyRule:
         iif=entry.text("iif", None),
         oif=entry.text("oif", None),
         invert=entry.has("not"),
-        tos=entry.number("tos", 0),
+        tos=entry.number("tos", 0, most=0xFF),
         goto=entry.number("goto", 0),
         ip_protocol=_protocol(entry),
         source_ports=_span(entry, "sport", "sport_start", "sport_end"),

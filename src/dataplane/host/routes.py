@@ -61,14 +61,11 @@ def parse(text: str, family: int = 0, file: str = "routes.json", notes: Notes | 
 def read_table(entry: Entry, key: str = "table") -> int:
     """A routing table's number, by its number or by the three names that the kernel has."""
     name = entry.raw.get(key, "main")
-    if isinstance(name, int):
-        return name
-    if name in _TABLES:
+    if isinstance(name, str) and name in _TABLES:
         return _TABLES[name]
-    try:
-        return int(name)
-    except (TypeError, ValueError):
-        raise entry.error(key, f"{name!r} is a name of /etc/iproute2/rt_tables: take the dump with -N") from None
+    if isinstance(name, str) and not name.isdigit():
+        raise entry.error(key, f"{name!r} is a name of /etc/iproute2/rt_tables: take the dump with -N")
+    return entry.number(key)
 
 
 def table_text(table: int) -> str:
@@ -100,7 +97,9 @@ def _route(entry: Entry, family: int, notes: Notes) -> Route:
     metrics: dict[str, Any] = {}
     for item in entry.objects("metrics"):
         item.note_unknown(_METRICS | _OTHER_METRICS, notes, "metrics ")
-        metrics.update(mtu=item.number("mtu", 0), advmss=item.number("advmss", 0), hop_limit=item.number("hoplimit", 0))
+        metrics.update(
+            mtu=item.number("mtu", 0), advmss=item.number("advmss", 0), hop_limit=item.number("hoplimit", 0, most=0xFF)
+        )
     flags = entry.words("flags")
     if "nexthops" in entry.raw:
         nexthops = tuple(_nexthop(item, family, item.words("flags")) for item in entry.objects("nexthops"))
@@ -114,7 +113,7 @@ def _route(entry: Entry, family: int, notes: Notes) -> Route:
         table=read_table(entry),
         type=kind,
         priority=entry.number("metric", 0),
-        tos=entry.number("tos", 0),
+        tos=entry.number("tos", 0, most=0xFF),
         scope=str(entry.raw.get("scope", "global")),
         prefsrc=entry.address("prefsrc", family),
         source=entry.network("from", family),
@@ -135,7 +134,7 @@ def _nexthop(entry: Entry, family: int, flags: Sequence[str]) -> NextHop:
     return NextHop(
         gateway=gateway,
         device=entry.text("dev", None),
-        weight=entry.number("weight", 1),
+        weight=entry.number("weight", 1, most=0xFFFF),
         onlink="onlink" in flags,
         linkdown="linkdown" in flags,
         dead="dead" in flags,

@@ -400,9 +400,11 @@ def parse(text: str, file: str = "sysctl.txt", notes: Notes | None = None) -> Sy
         value = value.removeprefix(" ")
         if _is_number(name):
             try:
-                int(value)
+                in_range = -(1 << 63) <= int(value) < 1 << 63
             except ValueError:
                 raise DumpError(file, f"line {number}", name, f"a number is expected, not {value!r}") from None
+            if not in_range:
+                raise DumpError(file, f"line {number}", name, f"{value} does not fit a kernel's number")
         values[name] = f"{values[name]}\n{value}" if name in values else value
     return Sysctl(values)
 
