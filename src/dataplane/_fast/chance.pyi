@@ -1,5 +1,6 @@
 from enum import IntEnum
 
+
 class Choice(IntEnum):
     CHOICE_STATISTIC = 0
     CHOICE_PORT = 1

@@ -167,9 +167,8 @@ cdef inline int sctp_track(Conntrack *t, Conn *c, Packet *p, int direction, int6
             c.vtag[1 - direction] = load32(at + 4)
         at += (length + 3) & ~3U
     if not c.status & STATUS_CONFIRMED and state == SCTP_NONE:
-        # Data in mid-association starts closed.
-        state = SCTP_CLOSED
-        c.vtag[0] = tag
+        # Data alone starts nothing.
+        return TRACK_INVALID
     c.sctp_state = state
     timeout[0] = t.settings.sctp_timeout[state]
     if old == SCTP_COOKIE_ECHOED and direction == 1 and state == SCTP_ESTABLISHED:

@@ -51,8 +51,8 @@ cdef inline Stage device_receive(Network *net, Host *host, Packet *p) noexcept n
     else:
         if length < ETH_HLEN:
             return drop(net, host, p, Reason.PKT_TOO_SMALL)
-        # As the drivers count: a VXLAN device without the Ethernet header's bytes added twice, all others the frame.
-        interface.rx_bytes += length
+        # The loopback device counts without the link-layer header (loopback_xmit).
+        interface.rx_bytes += length - (ETH_HLEN if interface.kind == LINK_LOOPBACK else 0)
         p.type = packet_type(interface, load_mac(p.mac))
         p.ethertype = load16(p.mac + 12)
         p.net = p.mac + ETH_HLEN
@@ -114,7 +114,7 @@ cdef inline Stage device_transmit(Network *net, Host *host, Packet *p) noexcept 
         return drop(net, host, p, Reason.DEV_READY)
     tap(net, interface, p)
     interface.tx_packets += 1
-    interface.tx_bytes += p.tail - p.mac
+    interface.tx_bytes += p.tail - p.mac - (ETH_HLEN if interface.kind == LINK_LOOPBACK else 0)
     if interface.kind == LINK_BRIDGE:
         return STAGE_BRIDGE_TRANSMIT
     if interface.kind == LINK_VXLAN:

@@ -137,8 +137,8 @@ cdef inline uint64_t nd_option(const uint8_t *at, const uint8_t *tail, uint8_t k
     return 0
 
 
-cdef inline void nd_solicited(Network *net, Host *host, Packet *p) noexcept nogil:
-    """ndisc_recv_ns: answer for an address of this interface, or for one that it is a proxy of."""
+cdef inline bint nd_solicited(Network *net, Host *host, Packet *p) noexcept nogil:
+    """ndisc_recv_ns: answer for an address of this interface, or for one that it is a proxy of; False if it is neither."""
     cdef Interface *interface = &host.interfaces[p.iif]
     cdef uint8_t *icmp = p.transport
     cdef uint32_t target[4]
@@ -151,13 +151,11 @@ cdef inline void nd_solicited(Network *net, Host *host, Packet *p) noexcept nogi
     cdef uint8_t flags
     cdef bint asked_all
     load_address6(icmp + 8, target)
-    if target[0] >> 24 == 0xFF:
-        return
     if not address_on(&host.fib, 6, target, p.iif):
         proxied = (interface.proxy_ndp and interface.forwarding6
                    and neighbour_find(&host.neighbours, 6, target, p.iif, True) != NULL)
         if not proxied:
-            return
+            return False
     flags = ND_FLAG_ROUTER if interface.forwarding6 else 0
     # A probe by unicast only wants to hear that the address is still there.
     asked_all = p.field[<int>FIELD_DST] >> 24 == 0xFF
@@ -168,13 +166,14 @@ cdef inline void nd_solicited(Network *net, Host *host, Packet *p) noexcept nogi
         all_nodes[0] = 0xFF020000U
         all_nodes[3] = 1
         nd_send(net, host, p.iif, ND_ADVERT, flags, target, target, all_nodes, True, p.time)
-        return
+        return True
     mac = nd_option(icmp + 24, p.tail, ND_OPTION_SOURCE)
     if mac:
         n = neighbour_get(&host.neighbours, 6, src, p.iif)
         if n != NULL:
             neighbour_learn(net, host, n, mac, NUD_STALE, True, p.time)
     nd_send(net, host, p.iif, ND_ADVERT, flags | ND_FLAG_SOLICITED, target, target, src, asked_all, p.time)
+    return True
 
 
 cdef inline void nd_advertised(Network *net, Host *host, Packet *p) noexcept nogil:
@@ -197,15 +196,43 @@ cdef inline void nd_advertised(Network *net, Host *host, Packet *p) noexcept nog
     n.router = (flags & ND_FLAG_ROUTER) != 0
 
 
-cdef inline bint nd_receive(Network *net, Host *host, Packet *p) noexcept nogil:
-    """Take a neighbour discovery message; False when it is not one, or not a valid one (RFC 4861, 7.1)."""
-    cdef uint8_t kind = p.transport[0]
-    if kind < 133 or kind > 137:
-        return False
-    if p.net[7] != 255 or p.transport[1] != 0 or p.tail - p.transport < 24:
-        return True
-    if kind == 135:
-        nd_solicited(net, host, p)
-    elif kind == 136:
-        nd_advertised(net, host, p)
+cdef inline bint nd_options_fit(const uint8_t *at, const uint8_t *tail) noexcept nogil:
+    while at < tail:
+        if tail - at < 2 or at[1] == 0 or at[1] * 8 > tail - at:
+            return False
+        at += at[1] * 8
     return True
+
+
+cdef inline Reason nd_receive(Network *net, Host *host, Packet *p) noexcept nogil:
+    """Take a neighbour discovery message, or say why it is not a valid one (RFC 4861, 6.1 and 7.1)."""
+    cdef uint8_t kind = p.transport[0]
+    cdef uint32_t *src = &p.field[<int>FIELD_SRC]
+    cdef uint32_t *dst = &p.field[<int>FIELD_DST]
+    cdef uint32_t target[4]
+    if p.net[7] != 255:
+        return Reason.IPV6_NDISC_HOP_LIMIT
+    if p.transport[1] != 0:
+        return Reason.IPV6_NDISC_BAD_CODE
+    if kind != 135 and kind != 136:
+        # Routers are not listened to, and hosts that forward answer no router solicitation.
+        return Reason.NOT_DROPPED
+    if p.tail - p.transport < 24:
+        return Reason.PKT_TOO_SMALL
+    load_address6(p.transport + 8, target)
+    if target[0] >> 24 == 0xFF:
+        return Reason.NOT_SPECIFIED
+    if not nd_options_fit(p.transport + 24, p.tail):
+        return Reason.IPV6_NDISC_BAD_OPTIONS
+    if kind == 136:
+        nd_advertised(net, host, p)
+        return Reason.NOT_DROPPED
+    if (src[0] | src[1] | src[2] | src[3]) == 0:
+        # Who looks for duplicates asks the group, and has no address to be answered at.
+        if dst[0] != 0xFF020000U or dst[1] or dst[2] != 1 or dst[3] >> 24 != 0xFF:
+            return Reason.NOT_SPECIFIED
+        if nd_option(p.transport + 24, p.tail, ND_OPTION_SOURCE):
+            return Reason.IPV6_NDISC_BAD_OPTIONS
+    if not nd_solicited(net, host, p):
+        return Reason.IPV6_NDISC_NS_OTHERHOST
+    return Reason.NOT_DROPPED

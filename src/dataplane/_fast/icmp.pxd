@@ -345,6 +345,10 @@ cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
     if p.family == 6:
         answer.net[7] = <uint8_t>host.interfaces[answer.oif].hop_limit6
         packet_read6(answer)
+        if not attach:
+            # A socket's answer, not a rule's.
+            label_set(host, answer)
+            packet_read6(answer)
     if attach:
         ct_attach(answer, p)
         if p.bridge_state != BRIDGE_NONE and p.physin >= 0:

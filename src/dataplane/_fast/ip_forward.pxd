@@ -2,12 +2,14 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
+from dataplane._fast.fib cimport RT_SCOPE_UNIVERSE, select_source4
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.icmp cimport (
     ICMP6_PACKET_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, ICMP_REDIRECT, ICMP_TIME_EXCEEDED,
     icmp4_error, icmp6_error, peer_allow,
 )
 from dataplane._fast.interface cimport Interface
+from dataplane._fast.options cimport record_route
 from dataplane._fast.network cimport Host, Network, STAGE_END, STAGE_POSTROUTING, Stage, drop
 from dataplane._fast.packet cimport (
     FIELD_LENGTH, FIELD_SRC, FIELD_TTL, HOOK_FORWARD, PACKET_HOST, Packet,
@@ -48,7 +50,7 @@ cdef inline Stage ip6_forward(Network *net, Host *host, Packet *p) noexcept nogi
     cdef uint32_t mtu
     cdef uint32_t *src = &p.field[<int>FIELD_SRC]
     if not host.interfaces[p.iif].forwarding6:
-        return drop(net, host, p, Reason.IP_INTERFACE_FORWARDING_DISABLED)
+        return drop(net, host, p, Reason.IP_INADDRERRORS)
     if p.type != PACKET_HOST:
         return drop(net, host, p, Reason.OTHERHOST)
     if header[7] <= 1:
@@ -71,6 +73,12 @@ cdef inline Stage ip6_forward(Network *net, Host *host, Packet *p) noexcept nogi
 
 cdef inline Stage ip_forward(Network *net, Host *host, Packet *p) noexcept nogil:
     cdef Stage stage = ip4_forward(net, host, p) if p.family == 4 else ip6_forward(net, host, p)
-    if stage == STAGE_POSTROUTING and run_hook(net, host, p, HOOK_FORWARD) != HOOK_VERDICT_ACCEPT:
+    cdef uint32_t address[4]
+    if stage != STAGE_POSTROUTING:
+        return stage
+    if run_hook(net, host, p, HOOK_FORWARD) != HOOK_VERDICT_ACCEPT:
         return STAGE_END
+    if p.family == 4 and p.net[0] & 15 > 5:
+        if select_source4(&host.fib, p.oif, p.nexthop, RT_SCOPE_UNIVERSE, address):
+            record_route(p.net, address[0])
     return stage

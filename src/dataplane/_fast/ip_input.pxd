@@ -22,6 +22,7 @@ from dataplane._fast.packet cimport (
     PACKET_HOST, PACKET_OTHERHOST, Packet, packet_read4, packet_read6,
 )
 from dataplane._fast.reason cimport Reason, Verdict
+from dataplane._fast.options cimport has_source_route
 from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, route_input4, route_input6
 from dataplane._fast.vxlan cimport vxlan_listens
 from dataplane._fast.wire cimport (
@@ -110,6 +111,7 @@ cdef inline Stage network_receive(Network *net, Host *host, Packet *p) noexcept 
     elif p.ethertype == ETH_P_ARP:
         return arp_receive(net, host, p)
     else:
+        interface.rx_dropped += 1
         return drop(net, host, p, Reason.UNHANDLED_PROTO)
     if reason != Reason.NOT_DROPPED:
         return drop(net, host, p, reason)
@@ -126,6 +128,9 @@ cdef inline Stage ip_prerouting(Network *net, Host *host, Packet *p) noexcept no
 cdef inline Stage ip_route_input(Network *net, Host *host, Packet *p) noexcept nogil:
     cdef InputRoute route
     if p.family == 4:
+        if p.net[0] & 15 > 5 and has_source_route(p.net):
+            # accept_source_route is off on any host that forwards for pods; turning it on is not modelled.
+            return drop(net, host, p, Reason.NOT_SPECIFIED)
         route_input4(host, p, &route)
     else:
         route_input6(host, p, &route)
@@ -159,6 +164,7 @@ cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nog
     """The host's own ICMP: it answers echo requests and takes the rest."""
     cdef uint32_t length = <uint32_t>(p.tail - p.transport)
     cdef uint8_t kind
+    cdef Reason reason
     if p.family == 4:
         if not p.missing and checksum_fold(checksum_sum(p.transport, length, 0)):
             return drop(net, host, p, Reason.ICMP_CSUM)
@@ -176,7 +182,10 @@ cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nog
                 echo_reply(net, host, p)
                 return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
     else:
-        if nd_receive(net, host, p):
+        if kind >= 133 and kind <= 137:
+            reason = nd_receive(net, host, p)
+            if reason != Reason.NOT_DROPPED:
+                return drop(net, host, p, reason)
             return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
         if kind == 128 and not host.accept_all:
             echo_reply(net, host, p)
@@ -197,7 +206,8 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
         return drop(net, host, p, Reason.PKT_TOO_SMALL)
     if proto == IPPROTO_UDP:
         length = load16(p.transport + 4)
-        if length and (length < 8 or length > <uint32_t>(p.tail - p.transport)):
+        # RFC 2675 gives a length of 0 a meaning in IPv6 alone.
+        if (length or p.family == 4) and (length < 8 or length > <uint32_t>(p.tail - p.transport)):
             return drop(net, host, p, Reason.PKT_TOO_SMALL)
         if load16(p.transport + 6) == 0:
             if p.family == 6 and not vxlan_listens(host, p.family, load16(p.transport + 2)):

@@ -1,5 +1,6 @@
 from enum import IntEnum
 
+
 class Stage(IntEnum):
     STAGE_END = 0
     STAGE_RECEIVE = 1

@@ -1,5 +1,6 @@
 from enum import IntEnum
 
+
 class BridgeState(IntEnum):
     BRIDGE_NONE = 0
     BRIDGE_SEEN = 1
@@ -34,7 +35,8 @@ class Field(IntEnum):
     FIELD_PHYSOUT = 22
     FIELD_BRIDGED = 23
     FIELD_PKTTYPE = 24
-    FIELD_COUNT = 25
+    FIELD_CTSTATE = 25
+    FIELD_COUNT = 26
 
 class Hook(IntEnum):
     HOOK_PREROUTING = 0

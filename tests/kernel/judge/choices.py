@@ -52,8 +52,11 @@ def from_frames(recording: Recording) -> dict[str, list[int]]:
 
 
 def _labelled(packet: Packet) -> bool:
-    """An ICMPv6 error or echo reply: the node chooses its flow label. What it forwards of others has come in so."""
-    return IPv6 in packet and packet[IPv6].nh == 58 and bytes(packet[IPv6].payload)[0] in (1, 2, 3, 4, 129)
+    """An ICMPv6 error, an echo reply or a reset of the node's own: it chooses the flow label, which is hardly ever 0."""
+    if IPv6 not in packet or packet[IPv6].fl == 0:
+        return False
+    payload = bytes(packet[IPv6].payload)
+    return (packet[IPv6].nh == 58 and payload[0] in (1, 2, 3, 4, 129)) or (packet[IPv6].nh == 6 and payload[13] & 4 != 0)
 
 
 def _inner(packet: Packet, ports: set[int]) -> Packet | None:

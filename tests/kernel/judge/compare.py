@@ -160,10 +160,25 @@ def _connections(index: int, ours: str, theirs: str) -> list[Difference]:
 
 # ---- drops ----------------------------------------------------------------------------------------------------------
 
-# The kernel's name for what we name more finely.
-COARSER = {
-    "NOT_SPECIFIED": "",
+# What the kernel says where we name a drop more finely. "" is a packet that the kernel does not count as dropped.
+FINER: dict[str, tuple[str, ...]] = {
+    "NETFILTER_REJECT": ("NETFILTER_DROP",),
+    "TTL_EXCEEDED": ("IP_INHDR",),
+    "ARP_BAD": ("NOT_SPECIFIED", "PKT_TOO_SMALL"),
+    "OTHERHOST": ("NOT_SPECIFIED", ""),
+    "PKT_TOO_SMALL": ("NOT_SPECIFIED", "IP_INHDR"),
+    "IP_INHDR": ("UNHANDLED_PROTO",),
+    "NO_SOCKET": ("NOT_SPECIFIED", "INVALID_PROTO"),
+    "IPV6_NDISC_NS_OTHERHOST": ("NOT_SPECIFIED",),
+    "UDP_CSUM": ("NO_SOCKET",),
+    "ROUTE_BLACKHOLE": ("NOT_SPECIFIED",),
+    "ROUTE_UNREACHABLE": ("NOT_SPECIFIED", "IP_INNOROUTES"),
+    "ROUTE_PROHIBIT": ("NOT_SPECIFIED", "IP_INNOROUTES"),
+    "IP_INVALID_DEST": ("NOT_SPECIFIED",),
+    "NEIGH_FAILED": ("",),  # the queue is handed to arp_error_report, which frees without a reason
 }
+# What the kernel frees with a reason, and we count as taken by the host: its own sockets and messages that it ignores.
+TAKEN = ("SOCKET_FILTER", "NOT_SPECIFIED", "UNHANDLED_PROTO", "NO_SOCKET", "PKT_TOO_SMALL")
 
 
 def drop_reasons(step: Step) -> Counter[str]:
@@ -172,7 +187,16 @@ def drop_reasons(step: Step) -> Counter[str]:
 
 def _drops(index: int, ours: Step, theirs: Step) -> list[Difference]:
     left, right = drop_reasons(ours), drop_reasons(theirs)
-    if left == right:
+    kernel, emulator = left - right, right - left
+    for reason in list(emulator.elements()):
+        for coarser in FINER.get(reason, ()):
+            if not coarser or kernel[coarser]:
+                emulator -= Counter([reason])
+                kernel -= Counter([coarser])
+                break
+    for reason in TAKEN:
+        del kernel[reason]
+    if not kernel and not emulator:
         return []
     return [Difference(index, "drops", _counted(left), _counted(right))]
 
