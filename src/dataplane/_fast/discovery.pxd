@@ -143,20 +143,23 @@ cdef inline bint nd_solicited(Network *net, Host *host, Packet *p) noexcept nogi
     cdef uint8_t *icmp = p.transport
     cdef uint32_t target[4]
     cdef uint32_t all_nodes[4]
+    cdef uint32_t source[4]
     cdef uint32_t *src = &p.field[<int>FIELD_SRC]
     cdef uint64_t mac
     cdef Neighbour *n
     cdef bint unspecified = (src[0] | src[1] | src[2] | src[3]) == 0
+    cdef Neighbour *proxy = NULL
     cdef bint proxied = False
     cdef uint8_t flags
     cdef bint asked_all
     load_address6(icmp + 8, target)
     if not address_on(&host.fib, 6, target, p.iif):
-        proxied = (interface.proxy_ndp and interface.forwarding6
-                   and neighbour_find(&host.neighbours, 6, target, p.iif, True) != NULL)
+        proxy = neighbour_find(&host.neighbours, 6, target, p.iif, True)
+        proxied = interface.proxy_ndp and interface.forwarding6 and proxy != NULL
         if not proxied:
             return False
-    flags = ND_FLAG_ROUTER if interface.forwarding6 else 0
+    # A proxy speaks for another, who is a router only if its entry says so.
+    flags = ND_FLAG_ROUTER if (proxy.router if proxied else interface.forwarding6) else 0
     # A probe by unicast only wants to hear that the address is still there.
     asked_all = p.field[<int>FIELD_DST] >> 24 == 0xFF
     if asked_all and not proxied:
@@ -172,7 +175,10 @@ cdef inline bint nd_solicited(Network *net, Host *host, Packet *p) noexcept nogi
         n = neighbour_get(&host.neighbours, 6, src, p.iif)
         if n != NULL:
             neighbour_learn(net, host, n, mac, NUD_STALE, True, p.time)
-    nd_send(net, host, p.iif, ND_ADVERT, flags | ND_FLAG_SOLICITED, target, target, src, asked_all, p.time)
+    memcpy(source, target, 16)
+    if proxied and not fib_select_source(&host.fib, 6, p.iif, src, source):
+        return True
+    nd_send(net, host, p.iif, ND_ADVERT, flags | ND_FLAG_SOLICITED, target, source, src, asked_all, p.time)
     return True
 
 

@@ -424,7 +424,7 @@ def _neighbours(host: CompiledHost, config: HostConfig, slots: Mapping[str, int]
         if neighbour.interface not in slots:
             continue
         if neighbour.proxy:
-            host.neighbour(slots[neighbour.interface], neighbour.address, state=0, proxy=True)
+            host.neighbour(slots[neighbour.interface], neighbour.address, state=0, proxy=True, router=neighbour.router)
             continue
         state = next((NEIGHBOUR_STATES[name] for name in neighbour.state if name in NEIGHBOUR_STATES), None)
         if state is None or (neighbour.mac is None and state != NeighbourState.NUD_NOARP):

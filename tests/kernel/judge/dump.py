@@ -41,6 +41,7 @@ def take(namespace: Namespace, folder: Path, ipv6: bool) -> None:
         "routes.json": "route show table all",
         "rules.json": "rule show",
         "neighbours.json": "neighbour show",
+        "neighbours-proxy.json": "neighbour show proxy",
     }
     files.update(zip(questions, _batch(namespace, [], list(questions.values())), strict=True))
     if ipv6:
