@@ -24,7 +24,10 @@ from dataplane._fast.ruleset cimport (
     TARGET_REJECT, TARGET_SNAT, TableKind, Target,
 )
 from dataplane._fast.track cimport CT_DROP, ct_closing, ct_confirm, ct_in, transport_good
-from dataplane._fast.wire cimport IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
+from dataplane._fast.wire cimport (
+    IPPROTO_AH, IPPROTO_ESP, IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, checksum_fold,
+    checksum_sum, load16,
+)
 
 cdef enum HookVerdict:
     HOOK_VERDICT_ACCEPT = 0
@@ -36,11 +39,16 @@ cdef inline bint rejectable(const Packet *p) noexcept nogil:
     cdef uint32_t proto = p.field[<int>FIELD_PROTO]
     if p.field[<int>FIELD_FRAGMENT]:
         return False
-    if p.transport == NULL:
+    if p.transport == NULL or p.missing:
         return True
-    if proto == IPPROTO_TCP or proto == IPPROTO_UDP or proto == (IPPROTO_ICMP if p.family == 4 else IPPROTO_ICMPV6):
-        return transport_good(p)
-    return True
+    if proto == IPPROTO_ESP or proto == IPPROTO_AH or proto == IPPROTO_GRE or proto == IPPROTO_SCTP or proto == IPPROTO_IPIP:
+        # No checksum of the Internet kind.
+        return True
+    if proto == IPPROTO_UDP and load16(p.transport + 6) == 0 and p.family == 4:
+        return True
+    if p.family == 4 and proto != IPPROTO_TCP and proto != IPPROTO_UDP:
+        return checksum_fold(checksum_sum(p.transport, <size_t>(p.tail - p.transport), 0)) == 0
+    return transport_good(p)
 
 
 cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target *target) noexcept nogil:

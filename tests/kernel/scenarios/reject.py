@@ -46,7 +46,10 @@ def default_type(node: Node) -> None:
     client.send(UDP(sport=40000, dport=53) / b"x", to=server).only(client)
     client.send(TCP(sport=40000, dport=80, flags="S"), to=server).only(client)
     client.send(echo(node.family), to=server).only(client)
-    client.send(Raw(bytes(20)), to=server, proto=253).only(client)
+    # Of a protocol that it does not know, the kernel checks a checksum all the same; IPv6 sums the pseudo header, too.
+    unknown = client.send(Raw(bytes(20)), to=server, proto=253)
+    if node.family == 4:
+        unknown.only(client)
 
 
 @scenario(families=(4, 6))
