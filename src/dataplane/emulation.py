@@ -1,8 +1,8 @@
 """The façade: a cluster's objects, its agents and its hosts in one place.
 
-    cluster = Cluster.load("boutique.yaml", mode="iptables", cni="flannel", seed=0)
-    result = cluster.replay("in.pcap", write="out.pcapng")
-    result.flows()
+cluster = Cluster.load("boutique.yaml", mode="iptables", cni="flannel", seed=0)
+result = cluster.replay("in.pcap", write="out.pcapng")
+result.flows()
 """
 
 from __future__ import annotations

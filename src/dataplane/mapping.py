@@ -116,9 +116,7 @@ def _of_workload(pod: PodState, name: str) -> bool:
     """A pod of the workload, or of a ReplicaSet that a Deployment of this name made."""
     if pod.owner is None:
         return False
-    return pod.owner.name == name or (
-        pod.owner.kind == "ReplicaSet" and pod.owner.name.rpartition("-")[0] == name
-    )
+    return pod.owner.name == name or (pod.owner.kind == "ReplicaSet" and pod.owner.name.rpartition("-")[0] == name)
 
 
 def _service(text: str, mapping: str, state: ClusterState, family: Family) -> tuple[Sequence[_Address], int]:

@@ -331,7 +331,8 @@ def _rows(columns: Mapping[str, list[Any]]) -> tuple[list[Row], list[Row]]:
                 port = f"{columns['server_port'][i]}/{port}"
             key = (False, "", f"{columns['client_name'][i]} -> {server}", port)
         groups.setdefault(key, []).append(i)
-    services, paths = [], []
+    services: list[Row] = []
+    paths: list[Row] = []
     for (of_service, namespace, name, port), flows in sorted(groups.items()):
         endpoints = Counter(columns["endpoint_name"][i] for i in flows if columns["endpoint_name"][i] is not None)
         verdict, as_expected = _verdict(columns, flows)

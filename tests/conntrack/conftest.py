@@ -97,10 +97,12 @@ def build(rules: str = COUNTING, nat: str | None = None, seed: int = 0, **sysctl
 
 @pytest.fixture
 def router() -> Iterator[Router]:
-    yield build()
+    return build()
 
 
-def tcp(direction: str, flags: str, seq: int, ack: int = 0, size: int = 0, window: int = 8192, **more: object) -> Packet:
+def tcp(
+    direction: str, flags: str, seq: int, ack: int = 0, size: int = 0, window: int = 8192, **more: object
+) -> Packet:
     """A segment of the test's one TCP connection; direction ">" is the client's."""
     ends = {"src": "10.0.0.5", "dst": "10.0.1.2"} if direction == ">" else {"src": "10.0.1.2", "dst": "10.0.0.5"}
     ports = {"sport": 40000, "dport": 80} if direction == ">" else {"sport": 80, "dport": 40000}

@@ -31,7 +31,14 @@ def request(size: int = 4, sport: int = 5000, source: str = "10.0.0.5") -> Packe
 def test_a_request_goes_to_the_backend_and_its_reply_comes_from_the_service() -> None:
     router = build(nat=DNAT)
     out = router.one(request())
-    assert (out.src, out.dst, out[UDP].sport, out[UDP].dport, out.ttl, out.id) == ("10.0.0.5", "10.0.1.2", 5000, 5353, 63, 77)
+    assert (out.src, out.dst, out[UDP].sport, out[UDP].dport, out.ttl, out.id) == (
+        "10.0.0.5",
+        "10.0.1.2",
+        5000,
+        5353,
+        63,
+        77,
+    )
     assert good(out)
     back = router.one(IP(src="10.0.1.2", dst="10.0.0.5") / UDP(sport=5353, dport=5000) / b"answer")
     assert (back.src, back[UDP].sport, back[UDP].dport) == (VIP, 53, 5000)

@@ -43,7 +43,10 @@ FLOWS: dict[str, list[Step]] = {
         (tcp("<", "RA", 0, 101), "ESTABLISHED", ("gone", None, False)),
     ],
     "reset after the handshake": [*OPEN, (tcp("<", "R", 501), "ESTABLISHED", ("CLOSE", 10, True))],
-    "reset in the window, not exact: stays open": [*OPEN, (tcp("<", "R", 600), "ESTABLISHED", ("ESTABLISHED", 10, True))],
+    "reset in the window, not exact: stays open": [
+        *OPEN,
+        (tcp("<", "R", 600), "ESTABLISHED", ("ESTABLISHED", 10, True)),
+    ],
     "picked up in mid-stream": [
         (tcp(">", "A", 900, 700), "NEW", ("ESTABLISHED", 300, False)),
         (tcp("<", "A", 700, 900), "ESTABLISHED", ("ESTABLISHED", 300, False)),
@@ -57,7 +60,10 @@ FLOWS: dict[str, list[Step]] = {
     "beyond the window": [*OPEN, (tcp(">", "A", 101 + 200_000, 501, 10), "INVALID", ("ESTABLISHED", 432000, True))],
     "acknowledges what was never sent": [*OPEN, (tcp(">", "A", 101, 90_000), "INVALID", ("ESTABLISHED", 432000, True))],
     "SYN-ACK by the opener": [*OPEN, (tcp(">", "SA", 101, 501), "INVALID", ("ESTABLISHED", 432000, True))],
-    "a second SYN passes and changes nothing": [*OPEN, (tcp(">", "S", 5000), "ESTABLISHED", ("ESTABLISHED", 432000, True))],
+    "a second SYN passes and changes nothing": [
+        *OPEN,
+        (tcp(">", "S", 5000), "ESTABLISHED", ("ESTABLISHED", 432000, True)),
+    ],
 }
 
 

@@ -1,9 +1,9 @@
 """One scenario, kernel and emulator next to each other.
 
-    python tests/kernel/diff.py forwarding/ttl_falls_by_one     both sides; exit status 1 where they differ
-    python tests/kernel/diff.py --kernel nat/                   the kernel's side of every scenario that begins so
-    python tests/kernel/diff.py --repeat 5 nat/                 does the kernel do the same every time?
-    python tests/kernel/diff.py --list                          names and what they show
+python tests/kernel/diff.py forwarding/ttl_falls_by_one     both sides; exit status 1 where they differ
+python tests/kernel/diff.py --kernel nat/                   the kernel's side of every scenario that begins so
+python tests/kernel/diff.py --repeat 5 nat/                 does the kernel do the same every time?
+python tests/kernel/diff.py --list                          names and what they show
 """
 
 import argparse
@@ -28,7 +28,9 @@ def main() -> int:
     parser.add_argument("scenario", nargs="?", default="", help="a name, or how names begin")
     parser.add_argument("--list", action="store_true", help="print names and what they show")
     parser.add_argument("--kernel", action="store_true", help="the kernel's side alone")
-    parser.add_argument("--repeat", type=int, default=0, metavar="N", help="run N times on the kernel and compare the runs")
+    parser.add_argument(
+        "--repeat", type=int, default=0, metavar="N", help="run N times on the kernel and compare the runs"
+    )
     parser.add_argument("--brief", action="store_true", help="only the differences, or one line where there are none")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the dumps here")
     arguments = parser.parse_args()
@@ -108,7 +110,10 @@ def _repeat(kernel: Kernel, asked: Scenario, folder: Path, times: int) -> bool:
             print(f"{asked.name}: differs from run to run\n{show.differences(found)}")
             return False
     each = (time.monotonic() - began) / max(1, times - 1)
-    print(f"{asked.name}: {times} times the same ({each * 1000:.0f} ms)" + (f", but for {asked.random}" if asked.random else ""))
+    print(
+        f"{asked.name}: {times} times the same ({each * 1000:.0f} ms)"
+        + (f", but for {asked.random}" if asked.random else "")
+    )
     return True
 
 

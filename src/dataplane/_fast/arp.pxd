@@ -15,7 +15,10 @@ cdef enum:
     ARP_LENGTH = 28
 
 
-cdef inline void arp_send(Network *net, Host *host, int32_t slot, uint16_t operation, uint64_t to_mac, uint64_t target_mac, uint32_t sender, uint32_t target, int64_t time) noexcept nogil:
+cdef inline void arp_send(
+    Network *net, Host *host, int32_t slot, uint16_t operation, uint64_t to_mac, uint64_t target_mac,
+    uint32_t sender, uint32_t target, int64_t time,
+) noexcept nogil:
     cdef Interface *interface = &host.interfaces[slot]
     cdef Packet *p
     if interface.noarp:
@@ -41,7 +44,9 @@ cdef inline void arp_send(Network *net, Host *host, int32_t slot, uint16_t opera
     spawn(net, p, STAGE_TRANSMIT)
 
 
-cdef inline void arp_solicit(Network *net, Host *host, int32_t slot, uint32_t target, uint32_t packet_source, uint64_t to_mac, int64_t time) noexcept nogil:
+cdef inline void arp_solicit(
+    Network *net, Host *host, int32_t slot, uint32_t target, uint32_t packet_source, uint64_t to_mac, int64_t time,
+) noexcept nogil:
     """Ask for `target`: by broadcast, or by unicast if `to_mac` is not 0."""
     cdef Interface *interface = &host.interfaces[slot]
     cdef uint32_t source[4]

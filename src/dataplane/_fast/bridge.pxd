@@ -27,7 +27,9 @@ from dataplane._fast.wire cimport (
 )
 
 
-cdef inline void bridge_learn(Host *host, const Interface *bridge, const Interface *port, uint64_t mac, int64_t now) noexcept nogil:
+cdef inline void bridge_learn(
+    Host *host, const Interface *bridge, const Interface *port, uint64_t mac, int64_t now,
+) noexcept nogil:
     """br_fdb_update: a frame from `mac` came in by `port`; entries of the host itself are never moved."""
     cdef FdbEntry *e = fdb_find(&host.fdb, bridge.slot, mac, 0)
     if e == NULL:
@@ -107,7 +109,9 @@ cdef inline bint floods(const Interface *port, uint8_t kind) noexcept nogil:
     return port.flood
 
 
-cdef inline Stage bridge_flood(Network *net, Host *host, Packet *p, Interface *bridge, uint8_t kind, bint keep) noexcept nogil:
+cdef inline Stage bridge_flood(
+    Network *net, Host *host, Packet *p, Interface *bridge, uint8_t kind, bint keep,
+) noexcept nogil:
     """br_flood: a copy to every other port; the packet itself goes to the last, unless it is kept to go up."""
     cdef int32_t slot, last = -1
     cdef Interface *port
@@ -204,7 +208,9 @@ cdef inline Stage bridge_resume(Network *net, Host *host, Packet *p) noexcept no
     return bridge_decide(net, host, p, &host.interfaces[port.master], port)
 
 
-cdef inline Stage bridge_prerouting(Network *net, Host *host, Packet *p, Interface *bridge, Interface *port) noexcept nogil:
+cdef inline Stage bridge_prerouting(
+    Network *net, Host *host, Packet *p, Interface *bridge, Interface *port,
+) noexcept nogil:
     """br_nf_pre_routing: PREROUTING with the bridge as the interface. A destination that changed is routed: back onto
     the same bridge it gets its neighbour's MAC and stays a bridged frame, elsewhere it goes up to be forwarded."""
     cdef uint8_t kind = p.type

@@ -1,6 +1,5 @@
 from enum import IntEnum
 
-
 class Choice(IntEnum):
     CHOICE_STATISTIC = 0
     CHOICE_PORT = 1

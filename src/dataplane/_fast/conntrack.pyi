@@ -5,9 +5,7 @@ from typing import Final, TypeAlias
 
 _Address: TypeAlias = IPv4Address | IPv6Address
 _Tuple: TypeAlias = tuple[_Address, _Address, int, int]
-_Row: TypeAlias = tuple[
-    int, int, int, str | None, int, int, int, _Tuple, _Tuple, tuple[int, int], tuple[int, int]
-]
+_Row: TypeAlias = tuple[int, int, int, str | None, int, int, int, _Tuple, _Tuple, tuple[int, int], tuple[int, int]]
 
 TCP_STATES: Final[tuple[str, ...]]
 SCTP_STATES: Final[tuple[str, ...]]

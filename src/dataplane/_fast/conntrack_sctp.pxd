@@ -125,7 +125,6 @@ cdef inline int sctp_track(Conntrack *t, Conn *c, Packet *p, int direction, int6
     cdef const uint8_t *at
     cdef uint32_t kinds, tag = load32(sctp + 4), length
     cdef uint8_t old, state
-    cdef bint out_of_the_blue
     cdef int row
     timeout[0] = -1
     if not sctp_chunks_fit(sctp, p.tail, &kinds):

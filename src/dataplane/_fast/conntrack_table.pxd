@@ -213,11 +213,12 @@ cdef inline bint early_drop(Conntrack *t, uint32_t hash, int64_t now) noexcept n
     return victims > 0
 
 
-cdef inline Conn *conn_make(Conntrack *t, const Tuple *tuple, const Tuple *reply, int64_t now, bint *full) noexcept nogil:
+cdef inline Conn *conn_make(
+    Conntrack *t, const Tuple *tuple, const Tuple *reply, int64_t now, bint *full,
+) noexcept nogil:
     """A connection that is not yet in the table, held once by its packet. NULL: the table is full, or no memory."""
     cdef Conn *c
     cdef Conn **chunks
-    cdef uint64_t id
     full[0] = False
     sweep(t, now, 4)
     if t.settings.maximum and t.count + 1 > t.settings.maximum:

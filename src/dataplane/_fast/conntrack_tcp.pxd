@@ -162,7 +162,9 @@ cdef inline uint32_t highest_sack(const uint8_t *tcp, uint32_t sack) noexcept no
     return sack
 
 
-cdef inline void tcp_init_sender(TcpSide *sender, TcpSide *receiver, const uint8_t *tcp, uint32_t end, uint32_t window, int direction) noexcept nogil:
+cdef inline void tcp_init_sender(
+    TcpSide *sender, TcpSide *receiver, const uint8_t *tcp, uint32_t end, uint32_t window, int direction,
+) noexcept nogil:
     sender.end = sender.max_end = end
     sender.max_window = window if window else 1
     tcp_options(tcp, sender)
@@ -179,7 +181,9 @@ cdef inline int tcp_refused(const Conntrack *t, const TcpSide *sender, int verdi
     return verdict
 
 
-cdef inline int tcp_in_window(Conntrack *t, Conn *c, int direction, int index, const Packet *p, const uint8_t *tcp) noexcept nogil:
+cdef inline int tcp_in_window(
+    Conntrack *t, Conn *c, int direction, int index, const Packet *p, const uint8_t *tcp,
+) noexcept nogil:
     """Whether a segment fits what the two ends have said so far (Guido van Rooij, Real Stateful TCP Packet Filtering)."""
     cdef TcpTrack *track = &c.tcp
     cdef TcpSide *sender = &track.seen[direction]

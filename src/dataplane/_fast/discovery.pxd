@@ -27,7 +27,9 @@ from dataplane._fast.wire cimport (
 )
 
 
-cdef inline bint arp_ignored(const Host *host, const Interface *interface, uint32_t sender, uint32_t target) noexcept nogil:
+cdef inline bint arp_ignored(
+    const Host *host, const Interface *interface, uint32_t sender, uint32_t target,
+) noexcept nogil:
     """net.ipv4.conf.*.arp_ignore."""
     cdef int32_t i
     cdef const LocalAddress *local

@@ -130,7 +130,9 @@ cdef inline void prefix_cut(uint32_t *out, const uint32_t *address, uint8_t fami
         out[word] = address[word] & prefix_mask(length - 32 * word)
 
 
-cdef inline bint prefix_covers(const uint32_t *prefix, const uint32_t *address, uint8_t family, int length) noexcept nogil:
+cdef inline bint prefix_covers(
+    const uint32_t *prefix, const uint32_t *address, uint8_t family, int length,
+) noexcept nogil:
     cdef int word
     if family == 4:
         return (prefix[0] ^ address[0]) & prefix_mask(length) == 0
@@ -152,11 +154,15 @@ cdef inline uint32_t fib_hash(const uint32_t *prefix, uint32_t table, uint8_t fa
     return <uint32_t>(h >> 32)
 
 
-cdef inline bint same_prefix(const Route *r, const uint32_t *prefix, uint32_t table, uint8_t family, uint8_t length) noexcept nogil:
+cdef inline bint same_prefix(
+    const Route *r, const uint32_t *prefix, uint32_t table, uint8_t family, uint8_t length,
+) noexcept nogil:
     return (r.length == length and r.table == table and r.family == family and same_address(r.prefix, prefix))
 
 
-cdef inline int32_t fib_find(const Fib *fib, const uint32_t *prefix, uint32_t table, uint8_t family, uint8_t length) noexcept nogil:
+cdef inline int32_t fib_find(
+    const Fib *fib, const uint32_t *prefix, uint32_t table, uint8_t family, uint8_t length,
+) noexcept nogil:
     """The first route of exactly this prefix, or -1."""
     cdef uint32_t at
     cdef int32_t index
@@ -286,7 +292,9 @@ cdef inline bint address_on(const Fib *fib, uint8_t family, const uint32_t *addr
     return False
 
 
-cdef inline uint8_t fib_address_type(const Fib *fib, uint8_t family, const uint32_t *address, int32_t slot) noexcept nogil:
+cdef inline uint8_t fib_address_type(
+    const Fib *fib, uint8_t family, const uint32_t *address, int32_t slot,
+) noexcept nogil:
     """RouteType of an address as the local table has it (inet_addr_type); `slot` >= 0 limits it to one device."""
     cdef FlowKey key
     cdef FibResult result
@@ -312,7 +320,9 @@ cdef inline uint8_t fib_address_type(const Fib *fib, uint8_t family, const uint3
     return ROUTE_UNICAST
 
 
-cdef inline bint select_source4(const Fib *fib, int32_t slot, const uint32_t *towards, uint8_t scope, uint32_t *out) noexcept nogil:
+cdef inline bint select_source4(
+    const Fib *fib, int32_t slot, const uint32_t *towards, uint8_t scope, uint32_t *out,
+) noexcept nogil:
     """inet_select_addr: the primary address of `slot` whose subnet holds `towards`, else its first, else another's."""
     cdef int32_t i
     cdef const LocalAddress *local
@@ -404,7 +414,9 @@ cdef inline bint select_source6(const Fib *fib, int32_t slot, const uint32_t *to
     return True
 
 
-cdef inline bint fib_select_source(const Fib *fib, uint8_t family, int32_t slot, const uint32_t *towards, uint32_t *out) noexcept nogil:
+cdef inline bint fib_select_source(
+    const Fib *fib, uint8_t family, int32_t slot, const uint32_t *towards, uint32_t *out,
+) noexcept nogil:
     """The source address a host gives to a packet that leaves by `slot` towards `towards` (MASQUERADE, ICMP, ARP)."""
     if family == 4:
         return select_source4(fib, slot, towards, RT_SCOPE_UNIVERSE, out)
@@ -422,7 +434,9 @@ cdef inline bint link_local_of(const Fib *fib, int32_t slot, uint32_t *out) noex
     return False
 
 
-cdef inline bint route_source(const Fib *fib, const FlowKey *key, const FibResult *result, uint32_t *out) noexcept nogil:
+cdef inline bint route_source(
+    const Fib *fib, const FlowKey *key, const FibResult *result, uint32_t *out,
+) noexcept nogil:
     """The source address that an output route suggests: its own, else one of its device."""
     cdef uint8_t scope
     if result.route != NULL and result.route.has_prefsrc:

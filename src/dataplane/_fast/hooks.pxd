@@ -25,8 +25,7 @@ from dataplane._fast.ruleset cimport (
 )
 from dataplane._fast.track cimport CT_DROP, ct_closing, ct_confirm, ct_in, transport_good
 from dataplane._fast.wire cimport (
-    IPPROTO_AH, IPPROTO_ESP, IPPROTO_GRE, IPPROTO_IPIP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, checksum_fold,
-    checksum_sum, load16,
+    IPPROTO_AH, IPPROTO_ESP, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, load16,
 )
 
 cdef enum HookVerdict:
@@ -46,8 +45,9 @@ cdef inline bint rejectable(const Packet *p) noexcept nogil:
         return True
     if proto == IPPROTO_UDP and load16(p.transport + 6) == 0 and p.family == 4:
         return True
-    if p.family == 4 and proto != IPPROTO_TCP and proto != IPPROTO_UDP:
-        return checksum_fold(checksum_sum(p.transport, <size_t>(p.tail - p.transport), 0)) == 0
+    if p.family == 4 and proto != IPPROTO_TCP and proto != IPPROTO_UDP and proto != IPPROTO_ICMP:
+        return True
+    # IPv6 sums any protocol's payload with the pseudo header.
     return transport_good(p)
 
 
@@ -65,7 +65,9 @@ cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target
     return HOOK_VERDICT_ENDED
 
 
-cdef inline bint nat_range(Host *host, const Packet *p, Hook hook, const Target *target, NatRange *wanted) noexcept nogil:
+cdef inline bint nat_range(
+    Host *host, const Packet *p, Hook hook, const Target *target, NatRange *wanted,
+) noexcept nogil:
     """What a nat target asks for; False where an interface has no address to give, and the packet is dropped."""
     cdef uint32_t mask, i
     cdef uint32_t *own = &wanted.min_address[0]
@@ -115,7 +117,9 @@ cdef inline bint nat_range(Host *host, const Packet *p, Hook hook, const Target 
     return True
 
 
-cdef inline HookVerdict nat_hook(Network *net, Host *host, Packet *p, Hook hook, RuleSet *rules, RuleContext *context) noexcept nogil:
+cdef inline HookVerdict nat_hook(
+    Network *net, Host *host, Packet *p, Hook hook, RuleSet *rules, RuleContext *context,
+) noexcept nogil:
     """The nat chains are asked once for each side of a connection; all its packets are then rewritten alike."""
     cdef NatStep step = nat_begin(host.netfilter.conntrack, p, hook)
     cdef const Target *target = NULL

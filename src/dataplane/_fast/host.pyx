@@ -3,7 +3,7 @@
 dataplane.datapath.compile calls these methods once per host; no packet passes here.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -13,7 +13,7 @@ from dataplane._fast.chance cimport CHOICE_COUNT, chance_seed
 from dataplane._fast.conntrack cimport ConnectionTable
 from dataplane._fast.fdb cimport FdbEntry, Remote, fdb_add_remote, fdb_create, fdb_find, fdb_free
 from dataplane._fast.fib cimport (
-    FlowKey, LocalAddress, NextHop, PolicyRule, Route, fib_add_hop, fib_add_route, fib_free, fib_index,
+    LocalAddress, NextHop, PolicyRule, Route, fib_add_hop, fib_add_route, fib_free, fib_index,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
 from dataplane._fast.neighbour cimport Neighbour, neighbour_create, neighbours_free

@@ -13,7 +13,10 @@ from dataplane._fast.fib cimport (
     same_address,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
-from dataplane._fast.network cimport Bucket, Host, Network, STAGE_LOCAL_OUT, STAGE_TRANSMIT, next_flow_label, next_ip_id, packet_give, packet_make, spawn
+from dataplane._fast.network cimport (
+    Bucket, Host, Network, STAGE_LOCAL_OUT, STAGE_TRANSMIT, next_flow_label, next_ip_id, packet_give, packet_make,
+    spawn,
+)
 from dataplane._fast.packet cimport (
     BRIDGE_NONE, FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet,
     ip6_transport, packet_read4, packet_read6,
@@ -47,7 +50,10 @@ cdef enum:
 
 # ---- headers -------------------------------------------------------------------------------------------------------
 
-cdef inline void write_ip4(Packet *p, uint8_t tos, uint16_t identification, uint16_t fragment, uint8_t ttl, uint8_t proto, uint32_t src, uint32_t dst) noexcept nogil:
+cdef inline void write_ip4(
+    Packet *p, uint8_t tos, uint16_t identification, uint16_t fragment, uint8_t ttl, uint8_t proto, uint32_t src,
+    uint32_t dst,
+) noexcept nogil:
     """A 20-byte header over [net, tail)."""
     cdef uint8_t *net = p.net
     net[0] = 0x45
@@ -62,7 +68,9 @@ cdef inline void write_ip4(Packet *p, uint8_t tos, uint16_t identification, uint
     ip4_checksum_set(net)
 
 
-cdef inline void write_ip6(Packet *p, uint8_t traffic_class, uint8_t proto, uint8_t hop_limit, const uint32_t *src, const uint32_t *dst) noexcept nogil:
+cdef inline void write_ip6(
+    Packet *p, uint8_t traffic_class, uint8_t proto, uint8_t hop_limit, const uint32_t *src, const uint32_t *dst,
+) noexcept nogil:
     cdef uint8_t *net = p.net
     store32(net, 0x60000000U | <uint32_t>traffic_class << 20)
     store16(net + 4, <uint16_t>(p.tail - net - 40))
@@ -139,7 +147,9 @@ cdef inline bint icmp_error_type(uint8_t icmp_type) noexcept nogil:
     return (icmp_type == 3 or icmp_type == 4 or icmp_type == 5 or icmp_type == 11 or icmp_type == 12)
 
 
-cdef inline void icmp4_error(Network *net, Host *host, Packet *p, uint8_t icmp_type, uint8_t code, uint32_t info) noexcept nogil:
+cdef inline void icmp4_error(
+    Network *net, Host *host, Packet *p, uint8_t icmp_type, uint8_t code, uint32_t info,
+) noexcept nogil:
     """icmp_send: tell the sender of `p`. `info` is the second word of the message, host order."""
     cdef uint32_t src, room, quoted
     cdef uint32_t source[4]
@@ -219,7 +229,9 @@ cdef inline bint icmp6_is_error(const Packet *p) noexcept nogil:
     return icmp == NULL or icmp >= p.tail or icmp[0] < 128 or icmp[0] == 137
 
 
-cdef inline void icmp6_error(Network *net, Host *host, Packet *p, uint8_t icmp_type, uint8_t code, uint32_t info) noexcept nogil:
+cdef inline void icmp6_error(
+    Network *net, Host *host, Packet *p, uint8_t icmp_type, uint8_t code, uint32_t info,
+) noexcept nogil:
     """icmp6_send."""
     cdef uint32_t source[4]
     cdef uint32_t target[4]

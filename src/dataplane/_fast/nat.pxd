@@ -202,7 +202,9 @@ cdef inline void choose_address(Tuple *tuple, const NatRange *wanted, bint sourc
             j ^= dp_swap32(tuple.dst[i])
 
 
-cdef inline void search_port(Conntrack *t, Tuple *tuple, const NatRange *wanted, bint source, const Conn *mine, int64_t now, Chance *chance) noexcept nogil:
+cdef inline void search_port(
+    Conntrack *t, Tuple *tuple, const NatRange *wanted, bint source, const Conn *mine, int64_t now, Chance *chance,
+) noexcept nogil:
     """nf_nat_l4proto_unique_tuple: try keys of the class of the present one until one is free."""
     cdef uint32_t low, size, attempts, i, value
     cdef uint32_t offset
@@ -253,7 +255,10 @@ cdef inline void search_port(Conntrack *t, Tuple *tuple, const NatRange *wanted,
         offset = chance_generate(chance) & 0xFFFF
 
 
-cdef inline void unique_tuple(Conntrack *t, Tuple *out, const Tuple *original, const NatRange *wanted, bint source, Conn *mine, int64_t now, Chance *chance) noexcept nogil:
+cdef inline void unique_tuple(
+    Conntrack *t, Tuple *out, const Tuple *original, const NatRange *wanted, bint source, Conn *mine, int64_t now,
+    Chance *chance,
+) noexcept nogil:
     """get_unique_tuple."""
     cdef Conn *c
     out[0] = original[0]
@@ -289,7 +294,9 @@ cdef inline void unique_tuple(Conntrack *t, Tuple *out, const Tuple *original, c
 
 # ---- rewriting -----------------------------------------------------------------------------------------------------
 
-cdef inline uint8_t *transport_checksum(uint8_t proto, uint8_t family, uint8_t *transport, const uint8_t *tail) noexcept nogil:
+cdef inline uint8_t *transport_checksum(
+    uint8_t proto, uint8_t family, uint8_t *transport, const uint8_t *tail,
+) noexcept nogil:
     """The checksum that covers ports and pseudo header; NULL where there is none, it is off, or it was cut away."""
     if proto == IPPROTO_TCP:
         return transport + 16 if tail - transport >= 18 else NULL
@@ -302,7 +309,9 @@ cdef inline uint8_t *transport_checksum(uint8_t proto, uint8_t family, uint8_t *
     return NULL
 
 
-cdef inline void put_address(uint8_t *net, uint8_t family, bint source, const uint32_t *to, uint8_t *check) noexcept nogil:
+cdef inline void put_address(
+    uint8_t *net, uint8_t family, bint source, const uint32_t *to, uint8_t *check,
+) noexcept nogil:
     cdef uint8_t *at
     cdef uint32_t old
     cdef int i
@@ -349,7 +358,10 @@ cdef inline void sctp_checksum_set(uint8_t *sctp, const uint8_t *tail) noexcept 
     store32(sctp + 8, dp_swap32(crc))
 
 
-cdef inline void manip(uint8_t *net, uint8_t family, uint8_t proto, uint8_t *transport, const uint8_t *tail, bint source, const uint32_t *address, uint16_t key) noexcept nogil:
+cdef inline void manip(
+    uint8_t *net, uint8_t family, uint8_t proto, uint8_t *transport, const uint8_t *tail, bint source,
+    const uint32_t *address, uint16_t key,
+) noexcept nogil:
     """nf_nat_manip_pkt: give one side of a packet, or of a quoted packet, another address and key."""
     cdef uint8_t *check = NULL
     cdef uint8_t *at

@@ -29,7 +29,10 @@ cdef inline void solicited_node(const uint32_t *address, uint32_t *group) noexce
     group[3] = 0xFF000000U | (address[3] & 0xFFFFFFU)
 
 
-cdef inline void nd_send(Network *net, Host *host, int32_t slot, uint8_t kind, uint8_t flags, const uint32_t *target, const uint32_t *source, const uint32_t *to, bint with_option, int64_t time) noexcept nogil:
+cdef inline void nd_send(
+    Network *net, Host *host, int32_t slot, uint8_t kind, uint8_t flags, const uint32_t *target,
+    const uint32_t *source, const uint32_t *to, bint with_option, int64_t time,
+) noexcept nogil:
     cdef Interface *interface = &host.interfaces[slot]
     cdef Packet *p = packet_make(net, host, time, 40 + 24 + (8 if with_option else 0))
     cdef uint8_t *icmp
@@ -56,7 +59,10 @@ cdef inline void nd_send(Network *net, Host *host, int32_t slot, uint8_t kind, u
     spawn(net, p, STAGE_LOCAL_OUT)
 
 
-cdef inline void nd_solicit(Network *net, Host *host, int32_t slot, const uint32_t *target, const uint32_t *packet_source, bint unicast, int64_t time) noexcept nogil:
+cdef inline void nd_solicit(
+    Network *net, Host *host, int32_t slot, const uint32_t *target, const uint32_t *packet_source, bint unicast,
+    int64_t time,
+) noexcept nogil:
     """Ask for `target`: at its solicited-node group, or at itself to see whether it is still there."""
     cdef uint32_t source[4]
     cdef uint32_t group[4]

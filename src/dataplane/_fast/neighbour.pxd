@@ -61,7 +61,9 @@ cdef inline uint32_t neighbour_hash(const uint32_t *address, int32_t slot) noexc
     return <uint32_t>(h >> 32)
 
 
-cdef inline Neighbour *neighbour_find(const Neighbours *table, uint8_t family, const uint32_t *address, int32_t slot, bint proxy) noexcept nogil:
+cdef inline Neighbour *neighbour_find(
+    const Neighbours *table, uint8_t family, const uint32_t *address, int32_t slot, bint proxy,
+) noexcept nogil:
     cdef Neighbour *n
     if table.buckets == NULL:
         return NULL
@@ -96,7 +98,9 @@ cdef inline int neighbours_grow(Neighbours *table) noexcept nogil:
     return 0
 
 
-cdef inline Neighbour *neighbour_create(Neighbours *table, uint8_t family, const uint32_t *address, int32_t slot) noexcept nogil:
+cdef inline Neighbour *neighbour_create(
+    Neighbours *table, uint8_t family, const uint32_t *address, int32_t slot,
+) noexcept nogil:
     """A new entry in state NUD_NONE; NULL when the table is full or memory is out."""
     cdef Neighbour *n
     cdef uint32_t at
@@ -118,7 +122,9 @@ cdef inline Neighbour *neighbour_create(Neighbours *table, uint8_t family, const
     return n
 
 
-cdef inline Neighbour *neighbour_get(Neighbours *table, uint8_t family, const uint32_t *address, int32_t slot) noexcept nogil:
+cdef inline Neighbour *neighbour_get(
+    Neighbours *table, uint8_t family, const uint32_t *address, int32_t slot,
+) noexcept nogil:
     cdef Neighbour *n = neighbour_find(table, family, address, slot, False)
     if n == NULL:
         n = neighbour_create(table, family, address, slot)

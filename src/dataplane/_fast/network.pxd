@@ -375,7 +375,10 @@ cdef inline Stage drop(Network *net, Host *host, Packet *p, Reason reason) noexc
 
 # ---- links and taps ------------------------------------------------------------------------------------------------
 
-cdef inline bint sink_add(Sink *sink, const uint8_t *start, uint32_t length, uint32_t missing, int64_t time, int32_t place, int32_t host, int64_t row) noexcept nogil:
+cdef inline bint sink_add(
+    Sink *sink, const uint8_t *start, uint32_t length, uint32_t missing, int64_t time, int32_t place, int32_t host,
+    int64_t row,
+) noexcept nogil:
     cdef SinkRow *rows
     cdef uint8_t *arena
     cdef SinkRow *r

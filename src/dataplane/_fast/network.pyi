@@ -1,6 +1,5 @@
 from enum import IntEnum
 
-
 class Stage(IntEnum):
     STAGE_END = 0
     STAGE_RECEIVE = 1

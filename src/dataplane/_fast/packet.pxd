@@ -174,7 +174,9 @@ cdef inline void packet_read4(Packet *p) noexcept nogil:
     packet_read_ports(p)
 
 
-cdef inline uint8_t *ip6_transport(const uint8_t *net, const uint8_t *tail, uint8_t *proto, uint16_t *fragment) noexcept nogil:
+cdef inline uint8_t *ip6_transport(
+    const uint8_t *net, const uint8_t *tail, uint8_t *proto, uint16_t *fragment,
+) noexcept nogil:
     """Walk the extension headers (RFC 8200, 4). Gives the transport header and its protocol, NULL when it is not there:
     cut short, no next header, or a later fragment (whose offset is then in `fragment`, with the flags)."""
     cdef const uint8_t *at = net + 40

@@ -1,6 +1,5 @@
 from enum import IntEnum
 
-
 class BridgeState(IntEnum):
     BRIDGE_NONE = 0
     BRIDGE_SEEN = 1

@@ -1,6 +1,5 @@
 from enum import IntEnum
 
-
 class Reason(IntEnum):
     NOT_DROPPED = 0
     NOT_SPECIFIED = 1

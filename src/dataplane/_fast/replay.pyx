@@ -9,19 +9,17 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
-import numpy as np
-
 from dataplane._fast.batch cimport PacketBatch, Rows
 from dataplane._fast.fib cimport prefix_covers, same_address
-from dataplane._fast.network cimport Delivery, Network, packet_give, packet_own, packet_store, packet_take
+from dataplane._fast.network cimport Delivery, Network, packet_give, packet_store, packet_take
 from dataplane._fast.packet cimport (
     FIELD_DPORT, FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_L4, FIELD_PROTO, FIELD_SPORT, FIELD_SRC, FIELD_TCP_FLAGS,
     Packet, packet_read,
 )
-from dataplane._fast.reason cimport REASON_COUNT, Reason, Verdict
+from dataplane._fast.reason cimport REASON_COUNT, Verdict
 from dataplane._fast.walk cimport Walk, walk_send, walk_until
 from dataplane._fast.wire cimport (
-    ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, TCP_ACK, TCP_RST, TCP_SYN,
+    ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, TCP_ACK, TCP_SYN,
     checksum_fold, checksum_replace16, checksum_replace32, checksum_sum, load16, load32, pseudo4, pseudo6, store16,
     store32, store_checksum,
 )
@@ -127,7 +125,9 @@ cdef inline uint64_t hash_address(const uint32_t *a) noexcept nogil:
     return mix(mix(0x51ULL, <uint64_t>a[0] << 32 | a[1]), <uint64_t>a[2] << 32 | a[3])
 
 
-cdef inline uint64_t hash_flow(const uint32_t *a, uint16_t aport, const uint32_t *b, uint16_t bport, uint8_t proto) noexcept nogil:
+cdef inline uint64_t hash_flow(
+    const uint32_t *a, uint16_t aport, const uint32_t *b, uint16_t bport, uint8_t proto,
+) noexcept nogil:
     """The same for both directions."""
     cdef uint64_t one = mix(hash_address(a), aport), other = mix(hash_address(b), bport)
     return mix(one + other, proto)
@@ -194,7 +194,9 @@ cdef inline bint complete_checksum(Packet *p) noexcept nogil:
     return True
 
 
-cdef inline void rewrite_address(Packet *p, uint32_t offset4, uint32_t offset6, const uint32_t *new, uint8_t *check) noexcept nogil:
+cdef inline void rewrite_address(
+    Packet *p, uint32_t offset4, uint32_t offset6, const uint32_t *new, uint8_t *check,
+) noexcept nogil:
     cdef uint32_t old
     cdef uint8_t *at
     cdef int word
@@ -224,7 +226,9 @@ cdef inline void rewrite_port(Packet *p, uint32_t offset, uint16_t new, uint8_t 
         store16(p.transport + offset, new)
 
 
-cdef inline void rewrite(Packet *p, const uint32_t *src, uint16_t sport, const uint32_t *dst, uint16_t dport) noexcept nogil:
+cdef inline void rewrite(
+    Packet *p, const uint32_t *src, uint16_t sport, const uint32_t *dst, uint16_t dport,
+) noexcept nogil:
     """Give the packet other ends; its payload stays, and a checksum stays as right or wrong as it was."""
     cdef uint32_t proto = p.field[<int>FIELD_PROTO]
     cdef uint8_t *check = checksum_field(p)
@@ -451,7 +455,9 @@ cdef class Replay:
 
     # ---- conversations ---------------------------------------------------------------------------------------------
 
-    cdef int64_t flow_find(self, const Packet *p, uint64_t h, uint16_t sport, uint16_t dport, bint *reverse) noexcept nogil:
+    cdef int64_t flow_find(
+        self, const Packet *p, uint64_t h, uint16_t sport, uint16_t dport, bint *reverse,
+    ) noexcept nogil:
         cdef uint64_t at = h & self.bucket_mask
         cdef const Flow *f
         cdef const uint32_t *src = &p.field[<int>FIELD_SRC]
@@ -498,7 +504,9 @@ cdef class Replay:
             self.bucket_mask = size - 1
         return True
 
-    cdef int64_t flow_new(self, const Packet *p, uint64_t h, uint16_t sport, uint16_t dport, bint *reverse) noexcept nogil:
+    cdef int64_t flow_new(
+        self, const Packet *p, uint64_t h, uint16_t sport, uint16_t dport, bint *reverse,
+    ) noexcept nogil:
         """Start a conversation with this packet; -1 when there is no room. Decides which side opened it."""
         cdef Flow *f
         cdef Given *given
@@ -694,7 +702,6 @@ cdef class Replay:
         cdef int64_t i, count = rows.count
         cdef uint8_t left
         cdef Delivery delivery
-        cdef Reason reason
         memset(&delivery, 0, sizeof(delivery))
         with nogil:
             net.deliveries = &delivery

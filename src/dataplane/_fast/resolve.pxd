@@ -66,7 +66,9 @@ cdef inline void neighbour_fail(Network *net, Host *host, Neighbour *n) noexcept
         p = neighbour_dequeue(n)
 
 
-cdef inline void neighbour_learn(Network *net, Host *host, Neighbour *n, uint64_t mac, uint8_t state, bint override, int64_t time) noexcept nogil:
+cdef inline void neighbour_learn(
+    Network *net, Host *host, Neighbour *n, uint64_t mac, uint8_t state, bint override, int64_t time,
+) noexcept nogil:
     """neigh_update: a frame told us that `n` has `mac`."""
     cdef uint8_t old = n.state
     if old & (NUD_PERMANENT | NUD_NOARP):

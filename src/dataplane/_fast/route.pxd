@@ -105,7 +105,9 @@ cdef inline bint output_source(Host *host, const FlowKey *key, uint32_t *source)
     return route_source(&host.fib, key, &result, source)
 
 
-cdef inline Reason validate_source(Host *host, const Packet *p, const Interface *interface, int32_t oif, bint *same_link) noexcept nogil:
+cdef inline Reason validate_source(
+    Host *host, const Packet *p, const Interface *interface, int32_t oif, bint *same_link,
+) noexcept nogil:
     """fib_validate_source: NOT_DROPPED, or why this source may not come in by this interface."""
     cdef FlowKey key
     cdef FibResult result

@@ -71,7 +71,9 @@ cdef inline int32_t run_next(const RuleSet *rules, const Run *run, const Packet 
     return run.end
 
 
-cdef inline uint8_t rest_matches(RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context) noexcept nogil:
+cdef inline uint8_t rest_matches(
+    RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context,
+) noexcept nogil:
     cdef uint8_t answer
     while op < end:
         if op.kind == OP_WORD:

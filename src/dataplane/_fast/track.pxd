@@ -102,7 +102,9 @@ cdef inline bint packet_tuple(const Packet *p, Tuple *tuple) noexcept nogil:
     return True
 
 
-cdef inline bint quoted_tuple(uint8_t family, const uint8_t *net, const uint8_t *tail, Tuple *tuple, const uint8_t **transport) noexcept nogil:
+cdef inline bint quoted_tuple(
+    uint8_t family, const uint8_t *net, const uint8_t *tail, Tuple *tuple, const uint8_t **transport,
+) noexcept nogil:
     """The tuple of the packet that an ICMP error quotes, which may be cut after 8 bytes of its transport header."""
     cdef uint8_t proto = 0
     cdef uint16_t fragment = 0
@@ -236,7 +238,6 @@ cdef inline int other_track(Conntrack *t, Conn *c, Packet *p, int direction, int
     """UDP, ICMP, GRE and whatever has no tracker of its own."""
     cdef uint8_t proto = <uint8_t>p.field[<int>FIELD_PROTO], kind
     cdef const CtSettings *s = &t.settings
-    cdef bint stream = False
     if proto == IPPROTO_UDP or proto == IPPROTO_UDPLITE:
         if not c.status & STATUS_CONFIRMED:
             c.stream_since = p.time + STREAM_AFTER
@@ -271,7 +272,7 @@ cdef inline int ct_in(Conntrack *t, Packet *p, Hook hook) noexcept nogil:
     cdef uint8_t proto = <uint8_t>p.field[<int>FIELD_PROTO]
     cdef Tuple tuple, reply
     cdef Conn *c
-    cdef int direction = 0, verdict, attempt
+    cdef int direction = 0, verdict, _
     cdef int64_t timeout = -1
     cdef bint full = False
     if p.ct != NULL or p.ctinfo == CT_UNTRACKED:
@@ -288,7 +289,7 @@ cdef inline int ct_in(Conntrack *t, Packet *p, Hook hook) noexcept nogil:
     if not packet_tuple(p, &tuple):
         t.invalid += 1
         return CT_ACCEPT
-    for attempt in range(2):
+    for _ in range(2):
         c = conn_find(t, &tuple, p.time, &direction)
         if c == NULL:
             if not tuple_invert(&reply, &tuple):

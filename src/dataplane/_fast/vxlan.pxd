@@ -85,7 +85,9 @@ cdef inline uint16_t tunnel_port(Host *host, const Vxlan *vxlan, const Packet *p
     return <uint16_t>(((<uint64_t>value * (high - low)) >> 32) + low)
 
 
-cdef inline void vxlan_learn(Host *host, const Vxlan *vxlan, uint64_t mac, uint8_t family, const uint32_t *outer, int64_t now, bint *refused) noexcept nogil:
+cdef inline void vxlan_learn(
+    Host *host, const Vxlan *vxlan, uint64_t mac, uint8_t family, const uint32_t *outer, int64_t now, bint *refused,
+) noexcept nogil:
     """vxlan_snoop: the sender's MAC is behind the outer source; a static entry that says otherwise refuses the frame."""
     cdef FdbEntry *e = fdb_find(&host.vxlan_fdb, vxlan.slot, mac, 0)
     cdef Remote *r
@@ -123,7 +125,10 @@ cdef inline Stage vxlan_input(Network *net, Host *host, Packet *p, Vxlan *vxlan)
     return STAGE_END
 
 
-cdef inline Stage vxlan_to_self(Network *net, Host *host, Packet *p, Vxlan *vxlan, uint32_t vni, uint16_t port, const uint32_t *source, uint8_t family) noexcept nogil:
+cdef inline Stage vxlan_to_self(
+    Network *net, Host *host, Packet *p, Vxlan *vxlan, uint32_t vni, uint16_t port, const uint32_t *source,
+    uint8_t family,
+) noexcept nogil:
     """The remote is this host: the frame goes straight to its own device (encap_bypass)."""
     cdef int32_t i
     cdef Vxlan *other
@@ -138,7 +143,9 @@ cdef inline Stage vxlan_to_self(Network *net, Host *host, Packet *p, Vxlan *vxla
     return drop(net, host, p, Reason.VXLAN_VNI_NOT_FOUND)
 
 
-cdef inline Stage vxlan_encapsulate(Network *net, Host *host, Packet *p, Vxlan *vxlan, const Remote *remote) noexcept nogil:
+cdef inline Stage vxlan_encapsulate(
+    Network *net, Host *host, Packet *p, Vxlan *vxlan, const Remote *remote,
+) noexcept nogil:
     """vxlan_xmit_one: from here on the packet is one that the host made itself."""
     cdef Interface *device = &host.interfaces[vxlan.slot]
     cdef uint32_t vni = remote.vni if remote.vni else vxlan.vni

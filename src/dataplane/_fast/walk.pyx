@@ -11,7 +11,7 @@ stage spawns (ICMP errors, ARP requests, flooded copies) runs before the packet 
 its turn: the order is the kernel's. No Python and no GIL in between.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
@@ -19,7 +19,7 @@ from dataplane._fast.batch cimport PacketBatch, Rows, batch_append
 from dataplane._fast.bridge cimport bridge_receive, bridge_resume, bridge_transmit
 from dataplane._fast.device cimport device_receive, device_transmit
 from dataplane._fast.host cimport CompiledHost
-from dataplane._fast.interface cimport Interface, LINK_TUN
+from dataplane._fast.interface cimport Interface
 from dataplane._fast.ip_forward cimport ip_forward
 from dataplane._fast.ip_input cimport (
     ip4_check, ip6_check, ip_local_deliver, ip_local_in, ip_prerouting, ip_route_input, network_receive,
@@ -34,7 +34,7 @@ from dataplane._fast.network cimport (
     sink_free, timer_take,
 )
 from dataplane._fast.packet cimport FIELD_MARK, PACKET_HOST, Packet
-from dataplane._fast.reason cimport Reason, Verdict
+from dataplane._fast.reason cimport Reason
 from dataplane._fast.resolve cimport neighbour_timer
 from dataplane._fast.route cimport route_output
 from dataplane._fast.vxlan cimport vxlan_receive, vxlan_transmit
@@ -47,7 +47,6 @@ from dataplane._fast.reason import Verdict as VerdictName
 cdef void walk_packet(Network *net, Packet *p, Stage stage) noexcept nogil:
     """Run one packet, and what it spawns, until it ends, waits, or is on a link."""
     cdef Host *host
-    cdef Packet *spawned
     while stage != STAGE_END:
         host = net.hosts[p.host]
         if stage == STAGE_RECEIVE:

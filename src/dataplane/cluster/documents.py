@@ -215,10 +215,11 @@ def parse_yaml(file: str, text: str) -> Iterator[tuple[int, Any]]:
                 nodes += 1
                 anchor = event.anchor
                 tag = event.tag
-                if tag is None:
-                    value = _plain(event.value) if event.implicit[0] else event.value
-                else:
-                    value = _tagged(file, number, event, tag)
+                value = (
+                    (_plain(event.value) if event.implicit[0] else event.value)
+                    if tag is None
+                    else _tagged(file, number, event, tag)
+                )
             elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 nodes += 1
                 if event.tag is not None and _TAGS.get(event.tag, "") not in ("seq", "map"):

@@ -443,7 +443,7 @@ def _forwarding(host: CompiledHost, config: HostConfig, links: Sequence[Link], s
     for slot, link in enumerate(links):
         if link.kind == "bridge" and link.mac:
             host.bridge_entry(slot, slot, link.mac, local=True)
-        if link.master in slots and link.mac:
+        if link.master is not None and link.master in slots and link.mac:
             host.bridge_entry(slots[link.master], slot, link.mac, local=True)
     for entry in config.fdb:
         if entry.interface not in slots:

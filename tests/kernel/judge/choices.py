@@ -56,7 +56,9 @@ def _labelled(packet: Packet) -> bool:
     if IPv6 not in packet or packet[IPv6].fl == 0:
         return False
     payload = bytes(packet[IPv6].payload)
-    return (packet[IPv6].nh == 58 and payload[0] in (1, 2, 3, 4, 129)) or (packet[IPv6].nh == 6 and payload[13] & 4 != 0)
+    return (packet[IPv6].nh == 58 and payload[0] in (1, 2, 3, 4, 129)) or (
+        packet[IPv6].nh == 6 and payload[13] & 4 != 0
+    )
 
 
 def _inner(packet: Packet, ports: set[int]) -> Packet | None:

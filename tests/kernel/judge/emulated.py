@@ -40,9 +40,7 @@ def run(kernel: Recording) -> Recording:
             else:
                 step.out = frames(host.send(step.data, time_ns=step.time_ns))
         drops = {reason.name: count for reason, count in host.drops().items()}
-        step.drops = [
-            (reason, "") for reason, count in drops.items() for _ in range(count - before.get(reason, 0))
-        ]
+        step.drops = [(reason, "") for reason, count in drops.items() for _ in range(count - before.get(reason, 0))]
         before = drops
         if theirs.rules:
             host.advance(theirs.looked_ns)

@@ -131,7 +131,16 @@ def unavailable() -> str | None:
         return "needs root"
     if not os.path.exists("/dev/net/tun"):
         return "needs /dev/net/tun"
-    for tool in ("ip", "bridge", "iptables-restore", "ip6tables-restore", "iptables-save", "ipset", "conntrack", "sysctl"):
+    for tool in (
+        "ip",
+        "bridge",
+        "iptables-restore",
+        "ip6tables-restore",
+        "iptables-save",
+        "ipset",
+        "conntrack",
+        "sysctl",
+    ):
         if not any(os.access(os.path.join(folder, tool), os.X_OK) for folder in os.environ["PATH"].split(":")):
             return f"needs the tool {tool}"
     try:

@@ -10,12 +10,8 @@ import re
 import socket
 import struct
 import time
-from contextlib import suppress
 from pathlib import Path
 
-from scapy.layers.inet import IP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from judge import baseline, dump
@@ -113,7 +109,9 @@ class Node:
 
     def bridge(self, commands: str) -> None:
         """Lines of `bridge`, without the word bridge."""
-        self._namespace.run("bridge", "-batch", "-", text="\n".join(map(str.strip, commands.strip().splitlines())) + "\n")
+        self._namespace.run(
+            "bridge", "-batch", "-", text="\n".join(map(str.strip, commands.strip().splitlines())) + "\n"
+        )
 
     def sysctl(self, settings: str) -> None:
         """Lines of `name = value`. A dot inside an interface name is written as `/`."""

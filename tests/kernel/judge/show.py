@@ -79,7 +79,11 @@ def _summary(packet: Packet) -> str:
         "TCP": ("seq", "ack", "window"),
     }
     while layer:
-        fields = [f"{name}={_value(layer, name)}" for name in names.get(layer.name, ()) if _value(layer, name) not in ("", "0")]
+        fields = [
+            f"{name}={_value(layer, name)}"
+            for name in names.get(layer.name, ())
+            if _value(layer, name) not in ("", "0")
+        ]
         if fields:
             told.append(f"{layer.name}({' '.join(fields)})")
         layer = layer.payload
@@ -148,7 +152,10 @@ def _fields(a: Frame, b: Frame) -> list[str]:
     lines = [f"        {line}" for line in difflib.unified_diff(one, two, "kernel", "emulator", n=0, lineterm="")]
     length = min(len(a.data), len(b.data))
     first = next((i for i in range(length) if a.data[i] != b.data[i]), length)
-    return [f"        bytes part at {first}: {a.data[first : first + 8].hex()} / {b.data[first : first + 8].hex()}", *lines[2:]]
+    return [
+        f"        bytes part at {first}: {a.data[first : first + 8].hex()} / {b.data[first : first + 8].hex()}",
+        *lines[2:],
+    ]
 
 
 def _aligned(half: int, word: str, left: list[str], right: list[str]) -> Iterable[str]:

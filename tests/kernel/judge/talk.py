@@ -62,7 +62,7 @@ class Peer:
         Layers below the given one are added: an IP header from this peer to `to` with the fields in `header` (ttl, tos,
         flags, id, ... in IPv4's words for both families), a MAC header to the gateway or to `mac`.
         """
-        if isinstance(packet, bytes) or isinstance(packet, Ether):
+        if isinstance(packet, (bytes, Ether)):
             return self.node.receive(self.interface, packet)
         if not isinstance(packet, (IP, IPv6, ARP)):
             assert to is not None, "to whom?"
@@ -206,4 +206,3 @@ class Talk:
         self._seen = None
         if sport is not None:
             self._ports["sport"] = sport
-

@@ -1,11 +1,10 @@
 """ARP: who answers for what, and what becomes of packets that wait for a neighbour."""
 
-from scapy.layers.inet import ICMP, IP, UDP
-from scapy.layers.l2 import ARP, Ether
-
 from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import Peer, echo
+from scapy.layers.inet import ICMP, IP, UDP
+from scapy.layers.l2 import ARP, Ether
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 QUERY = UDP(sport=4000, dport=53) / b"query"

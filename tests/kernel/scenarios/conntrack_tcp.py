@@ -3,12 +3,11 @@
 The node has a rule that needs connection tracking, counts each state that rules see, and lets everything pass.
 """
 
-from scapy.layers.inet import TCP
-from scapy.packet import Raw
-
 from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import Talk, echo
+from scapy.layers.inet import TCP
+from scapy.packet import Raw
 
 COUNT_STATES = """
     -A FORWARD -m conntrack --ctstate INVALID -m comment --comment invalid
@@ -27,7 +26,9 @@ def tracked(node: Node, **options: int) -> Talk:
 
 
 def timeouts(node: Node, **seconds: int) -> None:
-    node.sysctl("\n".join(f"net.netfilter.nf_conntrack_tcp_timeout_{name} = {value}" for name, value in seconds.items()))
+    node.sysctl(
+        "\n".join(f"net.netfilter.nf_conntrack_tcp_timeout_{name} = {value}" for name, value in seconds.items())
+    )
 
 
 @scenario(families=(4, 6))
@@ -242,7 +243,9 @@ def invalid_flags(node: Node) -> None:
     """Combinations of flags that no TCP sends are INVALID; PSH, ECE and CWR do not matter, URG does."""
     client, server = node.router()
     node.rules(COUNT_STATES)
-    for port, flags in enumerate(("SF", "SR", "SFR", "FR", "FPU", "SFRPAUEC", "SU", "SEC", "SP", "AU", "FAU", "PU", "U"), 40000):
+    for port, flags in enumerate(
+        ("SF", "SR", "SFR", "FR", "FPU", "SFRPAUEC", "SU", "SEC", "SP", "AU", "FAU", "PU", "U"), 40000
+    ):
         client.send(TCP(sport=port, dport=80, flags=flags, seq=1000), to=server)
 
 

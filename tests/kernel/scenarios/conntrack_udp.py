@@ -1,13 +1,13 @@
 """Connection tracking of UDP, ICMP and everything else. Every step shows the connection table."""
 
+from judge.node import Node
+from judge.scenario import scenario
+from judge.talk import Peer, echo, reply
 from scapy.layers.inet import ICMP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.layers.sctp import SCTP, SCTPChunkData, SCTPChunkInit
 from scapy.packet import Raw
 
-from judge.node import Node
-from judge.scenario import scenario
-from judge.talk import Peer, echo, reply
 from scenarios.conntrack_tcp import COUNT_STATES
 
 DNS = UDP(sport=40000, dport=53) / b"query"

@@ -1,13 +1,12 @@
 """A packet from one link to the other: TTL, MTU, headers, and what is not forwarded."""
 
+from judge.node import Node
+from judge.scenario import scenario
+from judge.talk import echo, network, transport
 from scapy.layers.inet import ICMP, IP, UDP, IPOption_LSRR, IPOption_NOP, IPOption_Router_Alert, IPOption_RR
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, RouterAlert
 from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
-
-from judge.node import Node
-from judge.scenario import scenario
-from judge.talk import echo, network, transport
 
 QUERY = UDP(sport=4000, dport=53) / b"query"
 
@@ -191,7 +190,10 @@ def blackhole_unreachable_prohibit(node: Node) -> None:
     prefixes = ["198.51.100.0/26", "198.51.100.64/26", "198.51.100.128/26"]
     targets = ["198.51.100.1", "198.51.100.65", "198.51.100.129"]
     if node.family == 6:
-        prefixes, targets = ["2001:db8:1::/64", "2001:db8:2::/64", "2001:db8:3::/64"], ["2001:db8:1::1", "2001:db8:2::1", "2001:db8:3::1"]
+        prefixes, targets = (
+            ["2001:db8:1::/64", "2001:db8:2::/64", "2001:db8:3::/64"],
+            ["2001:db8:1::1", "2001:db8:2::1", "2001:db8:3::1"],
+        )
     kinds = ("blackhole", "unreachable", "prohibit")
     node.ip("\n".join(f"{node.dash}route add {kind} {prefix}" for kind, prefix in zip(kinds, prefixes, strict=True)))
     assert not client.send(QUERY, to=targets[0])
@@ -377,5 +379,9 @@ def sends_its_own(node: Node) -> None:
     far = "203.0.113.1" if node.family == 4 else "2001:db8::1"
     node.ip(f"{node.dash}route add default via {server.ip}")
     for target in (server.ip, far):
-        ip = IP(src=node.address("eth1"), dst=target, id=7) if node.family == 4 else IPv6(src=node.address("eth1"), dst=target)
+        ip = (
+            IP(src=node.address("eth1"), dst=target, id=7)
+            if node.family == 4
+            else IPv6(src=node.address("eth1"), dst=target)
+        )
         node.send(ip / QUERY).only(server)

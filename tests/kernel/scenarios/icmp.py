@@ -1,13 +1,12 @@
 """What the node itself answers: echo, unreachable ports and protocols, resets; and where errors come from."""
 
+from judge.node import Node
+from judge.scenario import scenario
+from judge.talk import echo, icmp_error, network, transport
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_RR
 from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6Unknown, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
-
-from judge.node import Node
-from judge.scenario import scenario
-from judge.talk import echo, icmp_error, network, transport
 
 BIG = bytes(range(256)) * 4
 

@@ -1,13 +1,12 @@
 """Network address translation: what changes in packets, their answers and the errors about them."""
 
-from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
-from scapy.packet import Raw
-
 from judge.choices import PORT
 from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import Peer, Talk, echo, network, reply, transport
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
+from scapy.packet import Raw
 
 VIP = {4: "10.96.0.10", 6: "fd00:96::a"}
 
@@ -18,7 +17,9 @@ def service(node: Node, port: int = 80, to_port: int = 8080) -> tuple[Peer, Peer
     vip = VIP[node.family]
     backend = server.ip if node.family == 4 else f"[{server.ip}]"
     for protocol in ("tcp", "udp"):
-        node.rules(f"-t nat -A PREROUTING -d {vip} -p {protocol} --dport {port} -j DNAT --to-destination {backend}:{to_port}")
+        node.rules(
+            f"-t nat -A PREROUTING -d {vip} -p {protocol} --dport {port} -j DNAT --to-destination {backend}:{to_port}"
+        )
     return client, server, vip
 
 
@@ -254,7 +255,9 @@ def hairpin_to_the_client_itself(node: Node) -> None:
         -t nat -A POSTROUTING -s {client.ip} -d {client.ip} -j MASQUERADE
     """)
     out = client.send(UDP(sport=40000, dport=53) / b"query", to=vip).at(client)
-    back = [packet for packet in out if UDP in packet and packet[UDP].dport == 53 and "Redirect" not in packet.summary()]
+    back = [
+        packet for packet in out if UDP in packet and packet[UDP].dport == 53 and "Redirect" not in packet.summary()
+    ]
     client.send(reply(back[-1], b"answer"))
 
 

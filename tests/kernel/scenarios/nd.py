@@ -1,5 +1,8 @@
 """Neighbour discovery: solicitations, advertisements, and packets that wait for a neighbour."""
 
+from judge.node import Node
+from judge.scenario import scenario
+from judge.talk import Peer, echo
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
@@ -13,10 +16,6 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 from scapy.utils6 import in6_getnsma, in6_getnsmac
 
-from judge.node import Node
-from judge.scenario import scenario
-from judge.talk import Peer, echo
-
 QUERY = UDP(sport=4000, dport=53) / b"query"
 
 
@@ -28,9 +27,15 @@ def group(address: str) -> tuple[str, str]:
     return socket.inet_ntop(socket.AF_INET6, name), in6_getnsmac(name)
 
 
-def solicit(peer: Peer, target: str, *, unicast: bool = False, source: str = "", link_address: bool = True, **ip: object) -> Packet:
+def solicit(
+    peer: Peer, target: str, *, unicast: bool = False, source: str = "", link_address: bool = True, **ip: object
+) -> Packet:
     to, mac = (target, peer.gateway) if unicast else group(target)
-    packet = Ether(src=peer.mac, dst=mac) / IPv6(**{"src": source or peer.ip, "dst": to, "hlim": 255, **ip}) / ICMPv6ND_NS(tgt=target)
+    packet = (
+        Ether(src=peer.mac, dst=mac)
+        / IPv6(**{"src": source or peer.ip, "dst": to, "hlim": 255, **ip})
+        / ICMPv6ND_NS(tgt=target)
+    )
     return packet / ICMPv6NDOptSrcLLAddr(lladdr=peer.mac) if link_address else packet
 
 

@@ -1,11 +1,10 @@
 """REJECT: the exact packet of each type, and when there is none."""
 
-from scapy.layers.inet import ICMP, TCP, UDP
-from scapy.packet import Raw
-
 from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import Talk, echo, network
+from scapy.layers.inet import ICMP, TCP, UDP
+from scapy.packet import Raw
 
 TYPES = {
     4: (

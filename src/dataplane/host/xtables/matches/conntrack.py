@@ -37,8 +37,10 @@ def _network(text: str, scope: Scope) -> Network:
 
 def _show_network(network: Network) -> str:
     shown = show_address(network.address, network.family)
-    return shown if network.mask == full_mask(network.family) else (
-        f"{shown}/{prefix_length(network.mask, network.family)}"
+    return (
+        shown
+        if network.mask == full_mask(network.family)
+        else (f"{shown}/{prefix_length(network.mask, network.family)}")
     )
 
 
@@ -99,9 +101,7 @@ class Conntrack(Match):
                 low, high = self.value(option)
                 yield CtWord(word, low, high, invert=self.inverted(option), absent=absent)
         if self.has("ctstatus"):
-            yield CtWord(
-                CtField.CT_STATUS, 1, ANY, self.value("ctstatus"), self.inverted("ctstatus"), absent=absent
-            )
+            yield CtWord(CtField.CT_STATUS, 1, ANY, self.value("ctstatus"), self.inverted("ctstatus"), absent=absent)
         if self.has("ctexpire"):
             low, high = self.value("ctexpire")
             yield CtWord(CtField.CT_EXPIRES, low, high, invert=self.inverted("ctexpire"), absent=absent)
