@@ -38,7 +38,9 @@ cdef inline uint32_t recent_bucket(const uint32_t *address) noexcept nogil:
     return (h * 0x9E3779B1U) >> 27
 
 
-cdef inline RecentEntry *recent_find(const RecentList *list, const uint32_t *address, uint8_t family, uint8_t ttl) noexcept nogil:
+cdef inline RecentEntry *recent_find(
+    const RecentList *list, const uint32_t *address, uint8_t family, uint8_t ttl,
+) noexcept nogil:
     """The entry of an address; `ttl` 0 takes it with any TTL."""
     cdef RecentEntry *e
     if list.buckets == NULL:

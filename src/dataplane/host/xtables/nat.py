@@ -48,7 +48,7 @@ def show_ports(ports: PortRange) -> str:
 def _range(base_allowed: bool) -> Kind:
     def read(text: str, scope: Scope) -> NatRange:
         addresses, ports_text = text, ""
-        if scope.family == 4 or text.startswith(":") and "::" not in text:
+        if scope.family == 4 or (text.startswith(":") and "::" not in text):
             addresses, _, ports_text = text.partition(":")
         elif text.startswith("["):
             addresses, closed, rest = text[1:].partition("]")

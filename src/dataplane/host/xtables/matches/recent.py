@@ -13,9 +13,7 @@ from dataplane.host.xtables.values import address_number, full_mask, number, sho
 COMMANDS = ("set", "rcheck", "update", "remove")
 STAMPS = 32  # that a list keeps of each address, unless a rule asks for more hits
 
-MASK = Kind(
-    lambda text, scope: (address_number(text, scope.family), scope.family), lambda value: show_address(*value)
-)
+MASK = Kind(lambda text, scope: (address_number(text, scope.family), scope.family), lambda value: show_address(*value))
 
 
 class Recent(Match):

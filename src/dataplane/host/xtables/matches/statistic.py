@@ -46,9 +46,7 @@ class Statistic(Match):
 
     def tests(self) -> Iterator[Test]:
         if self.has("probability"):
-            yield Custom(
-                OpKind.OP_STATISTIC_RANDOM, (self.value("probability"),), invert=self.inverted("probability")
-            )
+            yield Custom(OpKind.OP_STATISTIC_RANDOM, (self.value("probability"),), invert=self.inverted("probability"))
         else:
             last = self.value("every") - 1
             start = last - self.value("packet")
