@@ -61,7 +61,8 @@ def local_type(address: int, family: int, device: str) -> int:
     return 1
 
 
-# ---- rules -------------------------------------------------------------------------------------------------------------
+# ---- rules
+# -------------------------------------------------------------------------------------------------------------
 
 INVERT = st.sampled_from(["", "", "! "])
 PORT = st.sampled_from(PORTS)
@@ -287,7 +288,7 @@ def condition(family: int, table: str, chain: str) -> st.SearchStrategy[str]:
 
 @st.composite
 def rule(draw: st.DrawFn, family: int, table: str, chain: str, chains: tuple[str, ...]) -> str:
-    """One rule as someone may type it, with few conditions, so that some packets pass. chains: those that it may go to."""
+    """One rule as someone may type it, with few conditions, so that some packets pass. chains: where it may go."""
     parts: list[str] = []
     for _ in range(draw(st.integers(0, 2))):
         part = draw(condition(family, table, chain))
@@ -306,7 +307,7 @@ ONCE = ("-s", "-d", "-p", "-i", "-o", "-f")
 
 @st.composite
 def ruleset(draw: st.DrawFn, family: int, table: str, base: tuple[str, ...], rules: int = 5) -> str:
-    """What iptables-restore takes: a table with some of its built-in chains and some others, up to so many rules in each."""
+    """What iptables-restore takes: a table with some of its chains and some others, up to so many rules in each."""
     policy = st.sampled_from(["ACCEPT", "DROP"]) if table != "nat" else st.just("ACCEPT")
     lines = [f"*{table}", *(f":{chain} {draw(policy)} [0:0]" for chain in base)]
     lines += [f":{chain} - [0:0]" for chain in USER_CHAINS]
@@ -318,7 +319,8 @@ def ruleset(draw: st.DrawFn, family: int, table: str, base: tuple[str, ...], rul
     return "\n".join([*lines, "COMMIT", ""])
 
 
-# ---- packets -----------------------------------------------------------------------------------------------------------
+# ---- packets
+# -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass

@@ -1,7 +1,8 @@
-"""The slow twin of the rule engine: rule by rule, from the values that the parser understood, with dicts and plain integers.
+"""The slow twin of the rule engine: rule by rule, from the values that the parser understood, with dicts and plain
+integers.
 
-Nothing of the compiled engine is used: neither the abstract tests nor the rows. It reads headers from bytes by itself. Sources
-are the kernel's net/ipv4/netfilter/ip_tables.c and net/netfilter/xt_*.c.
+Nothing of the compiled engine is used: neither the abstract tests nor the rows. It reads headers from bytes by
+itself. Sources are the kernel's net/ipv4/netfilter/ip_tables.c and net/netfilter/xt_*.c.
 """
 
 from __future__ import annotations

@@ -172,7 +172,8 @@ def test_counters_are_merged_in_the_order_of_the_text() -> None:
     text = "*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE - [0:0]\n-A PREROUTING -j KUBE\n-A KUBE -j RETURN\nCOMMIT\n"
     counted = Ruleset.parse(text, 4).counted([(5, 300), (2, 120)], [(3, 180), (9, 9)])
     assert counted.text(counters=True) == (
-        "*nat\n:PREROUTING ACCEPT [3:180]\n:KUBE - [0:0]\n[5:300] -A PREROUTING -j KUBE\n[2:120] -A KUBE -j RETURN\nCOMMIT\n"
+        "*nat\n:PREROUTING ACCEPT [3:180]\n:KUBE - [0:0]\n"
+        "[5:300] -A PREROUTING -j KUBE\n[2:120] -A KUBE -j RETURN\nCOMMIT\n"
     )
 
 
