@@ -1,7 +1,7 @@
 """The tests that rules make, one inline function for each kind of row (ruleset.pxd, OpKind).
 
-Sources: net/ipv4/netfilter/ip_tables.c and net/netfilter/xt_*.c, named at each. A test says NO, YES, or DROP: the packet is
-dropped at once, whatever the rule's target is (the kernel's hotdrop).
+Sources: net/ipv4/netfilter/ip_tables.c and net/netfilter/xt_*.c, named at each. A test says NO, YES, or DROP: the
+packet is dropped at once, whatever the rule's target is (the kernel's hotdrop).
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -10,22 +10,24 @@ from libc.string cimport memcpy
 from dataplane._fast.chance cimport CHOICE_STATISTIC, Chance, chance_draw
 from dataplane._fast.conntrack cimport Conn, STATUS_CONFIRMED, STATUS_DST_NAT, STATUS_SRC_NAT
 from dataplane._fast.fib cimport (
-    Fib, FibResult, FlowKey, ROUTE_ANYCAST, ROUTE_BLACKHOLE, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT, ROUTE_UNICAST,
-    ROUTE_UNREACHABLE, ROUTE_UNSPEC, fib_address_type, fib_lookup,
+    Fib, FibResult, FlowKey, ROUTE_ANYCAST, ROUTE_BLACKHOLE, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT,
+    ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_UNSPEC, fib_address_type, fib_lookup,
 )
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED_REPLY, CT_IS_REPLY, CT_UNTRACKED, FIELD_DST, FIELD_FRAGMENT, FIELD_IIF, FIELD_OIF, FIELD_PKTTYPE,
     FIELD_PROTO, FIELD_SRC, FIELD_TTL, PACKET_BROADCAST, PACKET_HOST, PACKET_MULTICAST, Packet,
 )
-from dataplane._fast.recent cimport RecentEntry, RecentList, recent_create, recent_find, recent_reap, recent_remove, recent_touch
+from dataplane._fast.recent cimport (
+    RecentEntry, RecentList, recent_create, recent_find, recent_reap, recent_remove, recent_touch,
+)
 from dataplane._fast.rule_event cimport RuleTap
 from dataplane._fast.ruleset cimport (
-    CT_DIRECTION, CT_EXPIRES, CT_MARK, CT_ORIG_DPORT, CT_ORIG_DST, CT_ORIG_SPORT, CT_ORIG_SRC, CT_PROTOCOL, CT_REPLY_DPORT,
-    CT_REPLY_DST, CT_REPLY_SPORT, CT_REPLY_SRC, CT_STATUS, OP_ADDRESS, OP_ADDRESS_RANGE, OP_ADDRESS_TYPE, OP_ANY_OF,
-    OP_BITMAP, OP_CT_ADDRESS, OP_CT_WORD, OP_HEADER, OP_LIMIT, OP_MAC, OP_RECENT, OP_SCTP_CHUNKS,
-    OP_STATISTIC_NTH, OP_STATISTIC_RANDOM, OP_TCP_MSS, OP_TCP_OPTION, OP_WORD, Op, RECENT_CHECK, RECENT_REAP,
-    RECENT_REMOVE, RECENT_SET, RECENT_TTL, RECENT_UPDATE, RuleSet, STATE_DNAT, STATE_ESTABLISHED, STATE_INVALID,
-    STATE_NEW, STATE_RELATED, STATE_SNAT, STATE_UNTRACKED,
+    CT_DIRECTION, CT_EXPIRES, CT_MARK, CT_ORIG_DPORT, CT_ORIG_DST, CT_ORIG_SPORT, CT_ORIG_SRC, CT_PROTOCOL,
+    CT_REPLY_DPORT, CT_REPLY_DST, CT_REPLY_SPORT, CT_REPLY_SRC, CT_STATUS, OP_ADDRESS, OP_ADDRESS_RANGE,
+    OP_ADDRESS_TYPE, OP_ANY_OF, OP_BITMAP, OP_CT_ADDRESS, OP_CT_WORD, OP_HEADER, OP_LIMIT, OP_MAC, OP_RECENT,
+    OP_SCTP_CHUNKS, OP_STATISTIC_NTH, OP_STATISTIC_RANDOM, OP_TCP_MSS, OP_TCP_OPTION, OP_WORD, Op, RECENT_CHECK,
+    RECENT_REAP, RECENT_REMOVE, RECENT_SET, RECENT_TTL, RECENT_UPDATE, RuleSet, STATE_DNAT, STATE_ESTABLISHED,
+    STATE_INVALID, STATE_NEW, STATE_RELATED, STATE_SNAT, STATE_UNTRACKED,
 )
 from dataplane._fast.wire cimport ETH_HLEN, load16, load_mac
 

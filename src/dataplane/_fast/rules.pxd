@@ -1,10 +1,12 @@
-"""Rules on packets: the walk of one packet through the chains of one table (net/ipv4/netfilter/ip_tables.c, ipt_do_table).
+"""Rules on packets: the walk of one packet through the chains of one table (net/ipv4/netfilter/ip_tables.c,
+ipt_do_table).
 
-Most rules are decided by one comparison, which lies in the rule's own row; see ruleset.pxd. Long runs of rules that ask the
-same word for different values, such as KUBE-SERVICES, are jumped through by a search. Both give what going through rule by
-rule would give: a rule that does not match leaves no trace.
+Most rules are decided by one comparison, which lies in the rule's own row; see ruleset.pxd. Long runs of rules that
+ask the same word for different values, such as KUBE-SERVICES, are jumped through by a search. Both give what going
+through rule by rule would give: a rule that does not match leaves no trace.
 """
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from dataplane._fast.packet cimport (
@@ -74,6 +76,7 @@ cdef inline int32_t run_next(const RuleSet *rules, const Run *run, const Packet 
 cdef inline uint8_t rest_matches(
     RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context,
 ) noexcept nogil:
+    """The tests from `op` on, in order, until one does not hold: NO, YES or DROP."""
     cdef uint8_t answer
     while op < end:
         if op.kind == OP_WORD:
@@ -88,7 +91,8 @@ cdef inline uint8_t rest_matches(
 
 
 cdef inline void act(
-    RuleSet *rules, const Rule *rule, Packet *p, RuleContext *context, TableKind table, Hook hook, int32_t chain, int32_t at,
+    RuleSet *rules, const Rule *rule, Packet *p, RuleContext *context, TableKind table, Hook hook, int32_t chain,
+    int32_t at,
 ) noexcept nogil:
     """A target that lets the packet go on."""
     cdef const Target *target = rules.targets + rule.argument
@@ -198,6 +202,7 @@ cdef inline uint8_t rules_run(
     return RULE_ACCEPT if policy == TARGET_ACCEPT else RULE_DROP
 
 
+@cython.final
 cdef class CompiledRules:
     cdef RuleSet rules
     cdef readonly object program

@@ -4,9 +4,10 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+cimport cython
 import numpy as np
 
-from dataplane._fast.chance cimport Chance, chance_seed
+from dataplane._fast.chance cimport CHOICE_STATISTIC, Chance, chance_seed
 from dataplane._fast.conntrack cimport Conn
 from dataplane._fast.fib cimport Fib, NextHop, Route, fib_add_hop, fib_add_route, fib_free, fib_index
 from dataplane._fast.interface cimport Interface
@@ -17,7 +18,7 @@ from dataplane._fast.recent cimport RECENT_LIMIT, RecentEntry, RecentList, recen
 from dataplane._fast.rule_event cimport RuleEvent, RuleTap
 from dataplane._fast.rule_match cimport RuleContext
 from dataplane._fast.ruleset cimport (
-    Chain, OP_RECENT, Op, Rule, RuleSet, Run, TARGET_GOTO, TARGET_JUMP, TARGET_REJECT, Table, TableKind, Target,
+    Chain, OP_RECENT, Op, Rule, Run, TARGET_GOTO, TARGET_JUMP, TARGET_REJECT, Table, TableKind, Target,
 )
 
 cdef Op an_op
@@ -105,6 +106,7 @@ class RuleProgram:
         self.state = frozen(state, np.uint64)
 
 
+@cython.final
 cdef class CompiledRules:
     """One host's rules of one family: a program, and this host's counters and states.
 
@@ -174,8 +176,8 @@ cdef class CompiledRules:
     def recent(self, name):
         """The addresses on a list of `recent`, the one used longest ago first.
 
-        (four words of the address in host order, family, TTL, times of the hits in ns in the order of their ring). Raises
-        KeyError where no rule names the list.
+        (four words of the address in host order, family, TTL, times of the hits in ns in the order of their ring).
+        Raises KeyError where no rule names the list.
         """
         cdef RecentList *list
         cdef RecentEntry *e
@@ -195,8 +197,8 @@ cdef class CompiledRules:
 class Evaluation:
     """What rules made of one packet.
 
-    verdict: RuleVerdict. target: its row in the program's targets, -1 without one. packet: the bytes of the IP packet as it
-    left. mark, ctinfo, ct_mark: after the rules. events, log: rows of EVENT_DTYPE.
+    verdict: RuleVerdict. target: its row in the program's targets, -1 without one. packet: the bytes of the IP packet
+    as it left. mark, ctinfo, ct_mark: after the rules. events, log: rows of EVENT_DTYPE.
     """
 
     def __init__(self, verdict, target, packet, mark, ctinfo, ct_mark, events, log):
@@ -220,21 +222,24 @@ cdef object events_of(RuleTap *tap):
     return array
 
 
+@cython.final
 cdef class RuleBench:
     """A door for tests and measurements: packets through rules, without the rest of a host.
 
     rules: CompiledRules. addresses: (four words, prefix length, family, RouteType, slot) as the local table has them;
-    everything else is unicast. seed: of its random choices.
+    everything else is unicast. seed: of its random choices. drawn: 32-bit draws of `statistic` to take before those.
     """
 
     cdef readonly CompiledRules rules
     cdef Fib fib
     cdef Interface *interfaces
     cdef Chance chance
+    cdef object drawn
 
-    def __cinit__(self, CompiledRules rules not None, addresses=(), uint64_t seed=0):
+    def __cinit__(self, CompiledRules rules not None, addresses=(), uint64_t seed=0, drawn=()):
         cdef Route route
         cdef NextHop hop
+        cdef uint32_t[::1] values
         cdef int i
         self.rules = rules
         self.interfaces = <Interface *>calloc(256, sizeof(Interface))
@@ -262,6 +267,10 @@ cdef class RuleBench:
             fib_add_route(&self.fib, &route)
         fib_index(&self.fib)
         chance_seed(&self.chance, seed)
+        self.drawn = np.array(list(drawn) + [0], np.uint32)
+        values = self.drawn
+        self.chance.recorded[<int>CHOICE_STATISTIC].values = &values[0]
+        self.chance.recorded[<int>CHOICE_STATISTIC].count = len(self.drawn) - 1
 
     def __dealloc__(self):
         fib_free(&self.fib)
@@ -312,8 +321,9 @@ cdef class RuleBench:
         """Take one IP packet through a table at a hook: an Evaluation.
 
         packet: bytes from the IP header on; its header must be whole. mac: the link-layer header before it.
-        options: iif, oif, physin, physout (slots), mark, ctinfo, connection (tuples: two of (src words, dst words, sport,
-        dport, protocol); status, mark, expires, packets, bytes), packet_type, bridged, time in ns, traced, row.
+        options: iif, oif, physin, physout (slots), mark, ctinfo, connection (tuples: two of (src words, dst words,
+        sport, dport, protocol); status, mark, expires, packets, bytes), packet_type, bridged, time in ns, traced,
+        row.
         """
         cdef Packet p
         cdef Conn ct
@@ -359,7 +369,7 @@ cdef class RuleBench:
         cdef TableKind kind = <TableKind>table
         cdef Hook at = <Hook>hook
         cdef uint8_t[::1] frame = bytearray(bytes(packet) + bytes(64))
-        cdef int64_t i, total = 0
+        cdef int64_t left = times, total = 0
         if not 0 <= table < 5 or not 0 <= hook < 5:
             raise ValueError("no such table or hook")
         self.fill(&p, frame, 0, options, &ct)
@@ -369,6 +379,7 @@ cdef class RuleBench:
         context.tap = NULL
         context.log = NULL
         with nogil:
-            for i in range(times):
+            while left > 0:
+                left -= 1
                 total += rules_run(&self.rules.rules, kind, at, &p, &context, &target)
         return total

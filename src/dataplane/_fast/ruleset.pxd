@@ -65,7 +65,7 @@ cpdef enum OpKind:
     OP_U32
     OP_TCP_OPTION           # pool: option
     OP_TCP_MSS              # pool: low, high
-    OP_SCTP_CHUNKS          # pool: 0 any, 1 all, 2 only; 8 words of types; then type << 16 | flags looked at << 8 | wanted
+    OP_SCTP_CHUNKS          # pool: 0 any, 1 all, 2 only; 8 words of types; then type << 16 | flag mask << 8 | flags
     OP_MAC                  # pool: two words
     OP_SOCKET
 

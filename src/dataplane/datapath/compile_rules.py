@@ -1,7 +1,7 @@
 """A Ruleset becomes the rows that the engine reads (_fast/ruleset.pxd).
 
-Every test of a rule becomes one or more ops in the kernel's order. The op that decides most is copied into the rule's own row,
-and rules in a row that ask one word for one value each are indexed; neither changes what a packet meets.
+Every test of a rule becomes one or more ops in the kernel's order. The op that decides most is copied into the rule's
+own row, and rules in a row that ask one word for one value each are indexed; neither changes what a packet meets.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ PASS = Inline(0, 0, ANY, 0)
 def compile_rules(ruleset: Ruleset, slots: Mapping[str, int]) -> CompiledRules:
     """The rules of one host and family, with counters at 0.
 
-    slots: of the host's interfaces, by name. Raises DumpError for what is read but not evaluated, and for what the kernel
-    would refuse.
+    slots: of the host's interfaces, by name. Raises DumpError for what is read but not evaluated, and for what the
+    kernel would refuse.
     """
     return CompiledRules(compile_program(ruleset, slots))
 
@@ -98,7 +98,7 @@ def compile_program(ruleset: Ruleset, slots: Mapping[str, int]) -> RuleProgram:
     return compiler.program()
 
 
-# ---- words -------------------------------------------------------------------------------------------------------------
+# ---- words -----------------------------------------------------------------------------------------------------------
 
 
 def _span(low: int, high: int, invert: bool) -> tuple[int, int] | None:
@@ -198,7 +198,7 @@ def _arrange(ops: list[OpRow], udp: bool) -> tuple[Inline, list[OpRow], int]:
     return inline, ops, 0
 
 
-# ---- the compiler --------------------------------------------------------------------------------------------------------
+# ---- the compiler ----------------------------------------------------------------------------------------------------
 
 
 class _Compiler:

@@ -4,8 +4,9 @@
     ruleset.text()              # what iptables-save prints
     ruleset.text(counters=True) # what iptables-save -c prints
 
-A file is understood as a whole when it is loaded: what is not understood is a DumpError with file, line and option. A rule
-that a program makes with `Rule.of` from canonical text is taken at its word and understood only when it is compiled.
+A file is understood as a whole when it is loaded: what is not understood is a DumpError with file, line and option. A
+rule that a program makes with `Rule.of` from canonical text is taken at its word and understood only when it is
+compiled.
 """
 
 from __future__ import annotations
@@ -88,7 +89,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """All tables of one family (4 or 6). file: where it was read from, for messages. trailer: lines behind the last table."""
+    """All tables of one family (4 or 6).
+
+    file: where it was read from, for messages. trailer: the lines behind the last table.
+    """
 
     family: int
     tables: tuple[Table, ...] = ()
@@ -140,8 +144,8 @@ class Ruleset:
     def counted(self, rules: Any, policies: Any) -> Ruleset:
         """The same rules with other counters.
 
-        rules: (packets, bytes) of each rule in the order of `rules()`; policies: of each chain in the order of the tables;
-        arrays of CompiledRules will do.
+        rules: (packets, bytes) of each rule in the order of `rules()`; policies: of each chain in the order of the
+        tables; arrays of CompiledRules will do.
         """
         of_rules = iter(rules.tolist() if hasattr(rules, "tolist") else rules)
         of_chains = iter(policies.tolist() if hasattr(policies, "tolist") else policies)
@@ -168,7 +172,7 @@ def _counted(rule: Rule, counters: Sequence[int]) -> Rule:
     return Rule(rule.text, counters[0], counters[1], rule.line, rule._understood)
 
 
-# ---- reading -----------------------------------------------------------------------------------------------------------
+# ---- reading ---------------------------------------------------------------------------------------------------------
 
 _CHAIN = re.compile(r":(\S+)[ \t]+(\S+)(?:[ \t]+\[(\d+):(\d+)\])?[ \t]*")
 _COUNTERS = re.compile(r"\[(\d+):(\d+)\][ \t]*")
@@ -261,7 +265,7 @@ class _Reader:
     def new_chain(self, name: str, shown: str) -> None:
         if len(name.encode(errors="surrogateescape")) > LONGEST_NAME:
             raise self.refuse(shown, f"a chain's name has at most {LONGEST_NAME} bytes")
-        if name[0] in "-!" or name in VERDICTS or name in ("QUEUE",) or name in target_names():
+        if name[0] in "-!" or name in VERDICTS or name == "QUEUE" or name in target_names():
             raise self.refuse(shown, f"{name!r} cannot be a chain's name")
         self.chains[name] = Chain(name, policy="ACCEPT" if name in BUILT_IN[self.table] else "")
         self.rules[name] = []
@@ -279,7 +283,7 @@ class _Reader:
         except Refused as refused:
             raise self.refuse(refused.field, refused.message) from None
         if not words:
-            raise self.refuse(line.strip(), "counters without a rule")
+            raise self.refuse(counters[0].strip() if counters else "", "counters without a rule")
         if not self.table:
             raise self.refuse(words[0], "no table is open")
         command = _COMMANDS.get(words[0])
@@ -399,7 +403,7 @@ _COMMANDS: dict[str, Callable[[_Reader, str, list[str], int | None, int | None],
 }
 
 
-# ---- what the kernel would refuse ----------------------------------------------------------------------------------------
+# ---- what the kernel would refuse ------------------------------------------------------------------------------------
 
 
 def check(ruleset: Ruleset) -> None:

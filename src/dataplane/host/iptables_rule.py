@@ -1,7 +1,7 @@
 """One rule as text: what iptables takes behind `-A CHAIN`, and what iptables-save prints there.
 
-Options are found as getopt_long finds them: long names may be cut short where that is unambiguous, and `-p tcp` brings its
-match along when one of its options follows.
+Options are found as getopt_long finds them: long names may be cut short where that is unambiguous, and `-p tcp`
+brings its match along when one of its options follows.
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ from dataplane.host.xtables.declare import Extension, Given, Match, Option, Refu
 from dataplane.host.xtables.predicate import ANY, Address, Interface, Test, Word
 from dataplane.host.xtables.values import (
     Network,
-    full_mask,
-    integer,
     interface_name,
     protocol_name,
     protocol_number,
-    quoted,
     read_network,
     show_network,
 )
@@ -58,7 +55,7 @@ class Selector:
             ("-o", self.out_interface, self.not_out),
         ):
             if name:
-                yield f"! {option} {quoted_name(name)}" if inverted else f"{option} {quoted_name(name)}"
+                yield f"! {option} {name}" if inverted else f"{option} {name}"
         if self.protocol:
             yield f"{'! ' if self.not_protocol else ''}-p {protocol_name(self.protocol)}"
         if self.fragment:
@@ -82,14 +79,12 @@ class Selector:
             yield Word(Field.FIELD_FRAGMENT, 1, ANY, invert=self.not_fragment)
 
 
-def quoted_name(name: str) -> str:
-    """An interface name; one with a space needs quotes to be read back."""
-    return f'"{name}"' if any(character.isspace() for character in name) else name
-
-
 @dataclass(frozen=True, slots=True)
 class Specification:
-    """A rule understood. jump: a verdict, a chain, or the name of the extension target; "" for a rule that only counts."""
+    """A rule understood.
+
+    jump: a verdict, a chain, or the name of the extension target; "" for a rule that only counts.
+    """
 
     family: int
     selector: Selector
@@ -118,7 +113,7 @@ class Specification:
             yield from match.tests()
 
 
-# ---- words -------------------------------------------------------------------------------------------------------------
+# ---- words -----------------------------------------------------------------------------------------------------------
 
 
 def split(line: str) -> list[str]:
@@ -157,7 +152,7 @@ def split(line: str) -> list[str]:
     return words
 
 
-# ---- options -----------------------------------------------------------------------------------------------------------
+# ---- options ---------------------------------------------------------------------------------------------------------
 
 _LETTERS = {
     "s": "source",
@@ -182,8 +177,9 @@ _LONG = {
 }
 # Commands and options of the tool that have no place in a rule; they count when a name is cut short.
 _ELSEWHERE = (
-    "append", "delete", "check", "insert", "replace", "list", "list-rules", "flush", "zero", "new-chain", "delete-chain",
-    "rename-chain", "policy", "table", "numeric", "verbose", "wait", "exact", "version", "help", "line-numbers", "modprobe",
+    "append", "delete", "check", "insert", "replace", "list", "list-rules", "flush", "zero", "new-chain",
+    "delete-chain", "rename-chain", "policy", "table", "numeric", "verbose", "wait", "exact", "version", "help",
+    "line-numbers", "modprobe",
 )  # fmt: skip
 _INVERTIBLE = frozenset({"source", "destination", "protocol", "in-interface", "out-interface", "fragment"})
 
@@ -392,6 +388,8 @@ class _Parser:
             raise Refused(shown, "a rule has one target")
         if not name:
             raise Refused(shown, "an empty name")
+        if name == "QUEUE":
+            raise Refused(f"-j {name}", "a program that decides on packets is not modelled")
         self.jump, self.goto = name, goto
         kind = find_target(name)
         if kind is None or goto:
@@ -497,5 +495,3 @@ def parse_rule(words: Sequence[str], family: int, chain: str = "") -> Parsed:
     """
     return _Parser(words, family, chain).run()
 
-
-__all__ = ["VERDICTS", "Parsed", "Selector", "Specification", "full_mask", "integer", "parse_rule", "quoted", "split"]

@@ -1,7 +1,8 @@
 """The extensions of xtables, one small file each.
 
-To add a match, write matches/NAME.py: a class of `Match` with its options and its tests, named MATCH. To add a target, write
-targets/name.py with a class of `Target`, named TARGET. There is no list to extend: `-m NAME` finds the file.
+To add a match, write matches/NAME.py: a class of `Match` with its options and its tests, named MATCH. To add a
+target, write targets/name.py with a class of `Target`, named TARGET. There is no list to extend: `-m NAME` finds the
+file.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How a match or a target of xtables is declared.
 
-An extension states its options once. From that statement its command-line options are parsed, and its canonical text (what
-iptables-save prints) is made; its `tests` or its `action` say what it does to a packet, in the words of predicate.py.
-One file, one extension: nothing else has to know of it.
+An extension states its options once. From that statement its command-line options are parsed, and its canonical text
+(what iptables-save prints) is made; its `tests` or its `action` say what it does to a packet, in the words of
+predicate.py. One file, one extension: nothing else has to know of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Refused(Exception):  # noqa: N818 - it is turned into a DumpError, which n
 
 
 class Scope(NamedTuple):
-    """What a value is read against: the family (4 or 6) and the protocol number of `-p` (0: none, negative: inverted)."""
+    """What a value is read against: the family (4 or 6) and the number of `-p`, 0 without one, negative if inverted."""
 
     family: int
     protocol: int = 0
@@ -48,8 +48,8 @@ class Kind:
 class Option:
     """One long option.
 
-    name: as iptables-save prints it. kind: of its value; None for a flag. invert: `!` may stand before it. also: its other
-    names. required: the extension is nothing without it. excludes, needs: other options of the same extension.
+    name: as iptables-save prints it. kind: of its value; None for a flag. invert: `!` may stand before it. also: its
+    other names. required: the extension is nothing without it. excludes, needs: other options of the same extension.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Extension:
         return found is not None and found.inverted
 
     def shown(self) -> Iterator[str]:
-        """The words of the options in the order in which iptables-save prints them, which is that of the declaration."""
+        """The words of the options in the order of their declaration, in which iptables-save prints them."""
         for option in self.options:
             found = self.given.get(option.name)
             if found is None:

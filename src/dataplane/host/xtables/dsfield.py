@@ -1,4 +1,4 @@
-"""What the matches and the targets on TOS and DSCP share: names, and how values are read (iptables: tos_values.c, dscp_helper.c)."""
+"""What the matches and the targets on TOS and DSCP share: names, and how values are read."""
 
 from __future__ import annotations
 

@@ -60,7 +60,8 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """The name of an interface; a trailing + stands for any rest. word: FIELD_IIF, FIELD_OIF, FIELD_PHYSIN or FIELD_PHYSOUT.
+    """The name of an interface; a trailing + stands for any rest. word: FIELD_IIF, FIELD_OIF, FIELD_PHYSIN or
+    FIELD_PHYSOUT.
 
     Where the packet has no such interface its name is empty.
     """
@@ -118,8 +119,8 @@ class Shared:
 class Custom:
     """A test with its own function in _fast/rules.pxd.
 
-    words: its constants, 32 bits each. state: the first values of its own mutable words, 64 bits each. shared: state that
-    it shares with other rules.
+    words: its constants, 32 bits each. state: the first values of its own mutable words, 64 bits each. shared: state
+    that it shares with other rules.
     """
 
     kind: OpKind

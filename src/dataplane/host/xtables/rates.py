@@ -1,7 +1,7 @@
 """Rates such as 5/sec, as `limit` and `hashlimit` read and print them.
 
-The tools keep the time between two packets in units of 1/10000 s and print it in the finest unit that divides well, so that
-60/min becomes 1/sec.
+The tools keep the time between two packets in units of 1/10000 s and print it in the finest unit that divides well,
+so that 60/min becomes 1/sec.
 """
 
 from __future__ import annotations

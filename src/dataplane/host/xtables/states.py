@@ -1,4 +1,4 @@
-"""The states of a packet's connection, as `-m conntrack` and `-m state` name them (facts: net/netfilter/xt_conntrack.c)."""
+"""The states of a packet's connection, as `-m conntrack` and `-m state` name them."""
 
 from __future__ import annotations
 

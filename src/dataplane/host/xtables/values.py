@@ -14,13 +14,13 @@ ALL_BITS = 0xFFFFFFFF
 
 # Names and numbers of /etc/protocols as Debian ships it: iptables-save prints them.
 PROTOCOLS: Mapping[int, str] = {
-    1: "icmp", 2: "igmp", 3: "ggp", 4: "ipencap", 5: "st", 6: "tcp", 8: "egp", 9: "igp", 12: "pup", 17: "udp", 20: "hmp",
-    22: "xns-idp", 27: "rdp", 29: "iso-tp4", 33: "dccp", 36: "xtp", 37: "ddp", 38: "idpr-cmtp", 41: "ipv6",
-    43: "ipv6-route", 44: "ipv6-frag", 45: "idrp", 46: "rsvp", 47: "gre", 50: "esp", 51: "ah", 57: "skip",
-    58: "ipv6-icmp", 59: "ipv6-nonxt", 60: "ipv6-opts", 73: "rspf", 81: "vmtp", 88: "eigrp", 89: "ospf", 93: "ax.25",
-    94: "ipip", 97: "etherip", 98: "encap", 103: "pim", 108: "ipcomp", 112: "vrrp", 115: "l2tp", 124: "isis", 132: "sctp",
-    133: "fc", 135: "mobility-header", 136: "udplite", 137: "mpls-in-ip", 138: "manet", 139: "hip", 140: "shim6",
-    141: "wesp", 142: "rohc", 143: "ethernet",
+    1: "icmp", 2: "igmp", 3: "ggp", 4: "ipencap", 5: "st", 6: "tcp", 8: "egp", 9: "igp", 12: "pup", 17: "udp", 20:
+    "hmp", 22: "xns-idp", 27: "rdp", 29: "iso-tp4", 33: "dccp", 36: "xtp", 37: "ddp", 38: "idpr-cmtp", 41: "ipv6", 43:
+    "ipv6-route", 44: "ipv6-frag", 45: "idrp", 46: "rsvp", 47: "gre", 50: "esp", 51: "ah", 57: "skip", 58:
+    "ipv6-icmp", 59: "ipv6-nonxt", 60: "ipv6-opts", 73: "rspf", 81: "vmtp", 88: "eigrp", 89: "ospf", 93: "ax.25", 94:
+    "ipip", 97: "etherip", 98: "encap", 103: "pim", 108: "ipcomp", 112: "vrrp", 115: "l2tp", 124: "isis", 132: "sctp",
+    133: "fc", 135: "mobility-header", 136: "udplite", 137: "mpls-in-ip", 138: "manet", 139: "hip", 140: "shim6", 141:
+    "wesp", 142: "rohc", 143: "ethernet",
 }  # fmt: skip
 _PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()} | {
     "all": 0,
@@ -33,12 +33,12 @@ _PROTOCOL_NUMBERS = {name: number for number, name in PROTOCOLS.items()} | {
 
 # Ports by name, of those that people write in rules; a longer list would belong to a machine and not to the rules.
 SERVICES: Mapping[str, int] = {
-    "ftp-data": 20, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "time": 37, "domain": 53, "bootps": 67, "bootpc": 68,
-    "tftp": 69, "http": 80, "kerberos": 88, "pop3": 110, "sunrpc": 111, "ntp": 123, "netbios-ns": 137, "netbios-dgm": 138,
-    "netbios-ssn": 139, "imap2": 143, "imap": 143, "snmp": 161, "snmp-trap": 162, "bgp": 179, "ldap": 389, "https": 443,
-    "microsoft-ds": 445, "isakmp": 500, "syslog": 514, "submission": 587, "ipp": 631, "ldaps": 636, "rsync": 873,
-    "imaps": 993, "pop3s": 995, "openvpn": 1194, "nfs": 2049, "mysql": 3306, "sip": 5060, "postgresql": 5432, "x11": 6000,
-    "http-alt": 8080,
+    "ftp-data": 20, "ftp": 21, "ssh": 22, "telnet": 23, "smtp": 25, "time": 37, "domain": 53, "bootps": 67, "bootpc":
+    68, "tftp": 69, "http": 80, "kerberos": 88, "pop3": 110, "sunrpc": 111, "ntp": 123, "netbios-ns": 137,
+    "netbios-dgm": 138, "netbios-ssn": 139, "imap2": 143, "imap": 143, "snmp": 161, "snmp-trap": 162, "bgp": 179,
+    "ldap": 389, "https": 443, "microsoft-ds": 445, "isakmp": 500, "syslog": 514, "submission": 587, "ipp": 631,
+    "ldaps": 636, "rsync": 873, "imaps": 993, "pop3s": 995, "openvpn": 1194, "nfs": 2049, "mysql": 3306, "sip": 5060,
+    "postgresql": 5432, "x11": 6000, "http-alt": 8080,
 }  # fmt: skip
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+")
@@ -108,7 +108,7 @@ def flags_of(names: Mapping[str, int], what: str) -> Kind:
     return Kind(read, lambda bits: ",".join(name for name, bit in names.items() if bits & bit))
 
 
-# ---- ports -------------------------------------------------------------------------------------------------------------
+# ---- ports -----------------------------------------------------------------------------------------------------------
 
 
 def port(text: str) -> int:
@@ -153,7 +153,7 @@ def number_range(high: int, separator: str = ":") -> Kind:
     return Kind(read, lambda value: show_range(value).replace(":", separator))
 
 
-# ---- marks -------------------------------------------------------------------------------------------------------------
+# ---- marks -----------------------------------------------------------------------------------------------------------
 
 
 class Masked(NamedTuple):
@@ -175,7 +175,7 @@ MARK = Kind(masked, show_masked)
 FULL_MARK = Kind(masked, lambda value: f"{value.value:#x}/{value.mask:#x}")
 
 
-# ---- addresses ---------------------------------------------------------------------------------------------------------
+# ---- addresses -------------------------------------------------------------------------------------------------------
 
 
 class Network(NamedTuple):
@@ -234,24 +234,21 @@ def show_address(value: int, family: int) -> str:
 
 
 def _partial(text: str) -> str:
-    """`10/8` stands for 10.0.0.0/8."""
+    """`10/8` stands for 10.0.0.0/8, and 10.1 for 10.1.0.0."""
     return text + ".0" * (3 - text.count(".")) if re.fullmatch(r"\d+(\.\d+){0,2}", text) else text
 
 
 @lru_cache(4096)
 def read_network(text: str, family: int) -> Network:
     address_text, slash, mask_text = text.partition("/")
-    if slash and family == 4:
+    if family == 4:
         address_text = _partial(address_text)
     address = address_number(address_text, family)
     bits = bits_of(family)
     if not slash:
         mask = full_mask(family)
-    elif mask_text.isascii() and mask_text.isdigit():
-        length = int(mask_text)
-        if length > bits:
-            raise ValueError(f"/{mask_text} is not within /0 to /{bits}")
-        mask = full_mask(family) ^ ((1 << (bits - length)) - 1)
+    elif _NUMBER.fullmatch(mask_text):
+        mask = full_mask(family) ^ ((1 << (bits - integer(mask_text, 0, bits))) - 1)
     else:
         mask = address_number(mask_text, family)
     return Network(address & mask, mask, family)
@@ -266,7 +263,7 @@ def show_network(network: Network) -> str:
 NETWORK = Kind(lambda text, scope: read_network(text, scope.family), show_network)
 
 
-# ---- text --------------------------------------------------------------------------------------------------------------
+# ---- text ------------------------------------------------------------------------------------------------------------
 
 _PLAIN = re.compile(r"[-_0-9A-Za-z]+")
 _ESCAPED = re.compile(r"""(["\\'])""")
@@ -291,8 +288,8 @@ def text(longest: int, plain: Callable[[str], str] = quoted) -> Kind:
 
 
 def interface_name(text: str, scope: Scope) -> str:
-    if not text:
-        raise ValueError("an empty interface name")
+    if not text or "/" in text or any(character.isspace() for character in text):
+        raise ValueError(f"{text!r} cannot be the name of an interface")
     if len(text.encode(errors="surrogateescape")) > 15:
         raise ValueError(f"interface name {text!r} is longer than 15 bytes")
     return text

@@ -13,7 +13,7 @@ MOST = (1 << 64) - 1
 
 
 def _range(text: str, scope: Scope) -> tuple[int, int]:
-    first, _colon, last = text.partition(":")
+    first, _, last = text.partition(":")
     low = integer(first, 0, MOST) if first else 0
     high = integer(last, 0, MOST) if last else MOST
     if low > high:

@@ -26,9 +26,7 @@ class Connlimit(Match):
                 given[other] = Given(given.pop(option).value)
                 break
         bits = bits_of(scope.family)
-        given.setdefault("connlimit-mask", Given(bits))
-        if given["connlimit-mask"].value > bits:
-            raise Refused("--connlimit-mask", f"not within 0 to {bits}")
+        given["connlimit-mask"] = Given(min(given.get("connlimit-mask", Given(bits)).value, bits))
         if "connlimit-daddr" not in given:
             given["connlimit-saddr"] = Given(True)
         return given

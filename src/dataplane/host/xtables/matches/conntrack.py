@@ -1,6 +1,7 @@
 """-m conntrack: everything about the packet's connection (net/netfilter/xt_conntrack.c).
 
-A packet without a connection passes only `--ctstate`: where that is asked for and holds, the other options are not looked at.
+A packet without a connection passes only `--ctstate`: where that is asked for and holds, the other options are not
+looked at.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataplane.host.xtables.declare import Kind, Match, Option, Scope
 from dataplane.host.xtables.predicate import ANY, CtAddress, CtWord, Test
 from dataplane.host.xtables.states import ALL_STATES, state_test
 from dataplane.host.xtables.values import (
-    PORTS,
     Network,
     flags_of,
     full_mask,
@@ -45,10 +45,11 @@ def _show_network(network: Network) -> str:
 
 
 NETWORK = Kind(_network, _show_network)
+# Ends in the wrong order are taken, and nothing lies between them.
+PORT_RANGE = number_range(65535)
 PROTOCOL = Kind(lambda text, scope: protocol_number(text), str)
-STATUS = flags_of(STATUSES, "connection status")
-STATUS = Kind(STATUS.read, lambda bits: STATUS_TEXT(bits) or "NONE")
-STATUS_TEXT = flags_of(STATUSES, "connection status").show
+_BITS = flags_of(STATUSES, "connection status")
+STATUS = Kind(_BITS.read, lambda bits: _BITS.show(bits) or "NONE")
 
 ADDRESSES = {
     "ctorigsrc": CtField.CT_ORIG_SRC,
@@ -71,10 +72,10 @@ class Conntrack(Match):
         Option("ctstate", flags_of(ALL_STATES, "connection state"), invert=True),
         Option("ctproto", PROTOCOL, invert=True),
         *(Option(name, NETWORK, invert=True) for name in ADDRESSES),
-        Option("ctorigsrcport", PORTS, invert=True),
-        Option("ctorigdstport", PORTS, invert=True),
-        Option("ctreplsrcport", PORTS, invert=True),
-        Option("ctrepldstport", PORTS, invert=True),
+        Option("ctorigsrcport", PORT_RANGE, invert=True),
+        Option("ctorigdstport", PORT_RANGE, invert=True),
+        Option("ctreplsrcport", PORT_RANGE, invert=True),
+        Option("ctrepldstport", PORT_RANGE, invert=True),
         Option("ctstatus", STATUS, invert=True),
         Option("ctexpire", number_range(ANY), invert=True),
         Option("ctdir", words_of(["ORIGINAL", "REPLY"], "direction")),

@@ -32,6 +32,8 @@ def _rate(text: str, scope: Scope) -> int:
         count, slash, unit = text.partition("/")
         if not slash or not unit or not "second".startswith(unit):
             raise ValueError(f"{text!r} is no rate")
+        if _bytes(count) >> BYTE_SHIFT == 0:
+            raise ValueError(f"{text}: less than 16 bytes in a second")
         return ByteRate(_bytes(count) >> BYTE_SHIFT)
     period: int = PERIOD.read(text, scope)
     return period
@@ -49,7 +51,7 @@ def _show_rate(value: int) -> str:
 
 
 def _burst(text: str, scope: Scope) -> int:
-    return ByteRate(_bytes(text)) if "b" in text else integer(text, 1, 1000000)
+    return _bytes(text) if "b" in text else integer(text, 1, 1000000)
 
 
 def _modes(text: str, scope: Scope) -> int:
@@ -97,8 +99,8 @@ class Hashlimit(Match):
         in_bytes = isinstance(rate.value, ByteRate)
         if not in_bytes:
             given.setdefault("hashlimit-burst", Given(BURST))
-        if "hashlimit-burst" in given and isinstance(given["hashlimit-burst"].value, ByteRate) != in_bytes:
-            raise Refused("--hashlimit-burst", "packets and bytes are mixed")
+        elif "hashlimit-burst" in given:
+            given["hashlimit-burst"] = Given(ByteRate(given["hashlimit-burst"].value))
         for option in ("hashlimit-srcmask", "hashlimit-dstmask"):
             if option in given and given[option].value > bits_of(scope.family):
                 raise Refused(f"--{option}", f"not within 0 to {bits_of(scope.family)}")

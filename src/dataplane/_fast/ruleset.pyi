@@ -1,0 +1,103 @@
+from enum import IntEnum
+from typing import Final
+
+REJECT_TCP_RESET: Final[int]
+
+class TableKind(IntEnum):
+    TABLE_RAW = 0
+    TABLE_MANGLE = 1
+    TABLE_NAT = 2
+    TABLE_FILTER = 3
+    TABLE_SECURITY = 4
+    TABLE_COUNT = 5
+
+class CtState(IntEnum):
+    STATE_INVALID = 1
+    STATE_ESTABLISHED = 2
+    STATE_RELATED = 4
+    STATE_NEW = 8
+    STATE_UNTRACKED = 16
+    STATE_SNAT = 32
+    STATE_DNAT = 64
+
+class CtField(IntEnum):
+    CT_ORIG_SRC = 0
+    CT_ORIG_DST = 4
+    CT_REPLY_SRC = 8
+    CT_REPLY_DST = 12
+    CT_ORIG_SPORT = 16
+    CT_ORIG_DPORT = 17
+    CT_REPLY_SPORT = 18
+    CT_REPLY_DPORT = 19
+    CT_PROTOCOL = 20
+    CT_STATUS = 21
+    CT_EXPIRES = 22
+    CT_DIRECTION = 23
+    CT_MARK = 24
+
+class OpKind(IntEnum):
+    OP_WORD = 0
+    OP_HEADER = 1
+    OP_BITMAP = 2
+    OP_ANY_OF = 3
+    OP_ADDRESS = 4
+    OP_ADDRESS_RANGE = 5
+    OP_ADDRESS_TYPE = 6
+    OP_CT_WORD = 7
+    OP_CT_ADDRESS = 8
+    OP_STATISTIC_RANDOM = 9
+    OP_STATISTIC_NTH = 10
+    OP_RECENT = 11
+    OP_LIMIT = 12
+    OP_HASHLIMIT = 13
+    OP_CONNLIMIT = 14
+    OP_CONNBYTES = 15
+    OP_SET = 16
+    OP_RPFILTER = 17
+    OP_U32 = 18
+    OP_TCP_OPTION = 19
+    OP_TCP_MSS = 20
+    OP_SCTP_CHUNKS = 21
+    OP_MAC = 22
+    OP_SOCKET = 23
+
+class RecentFlag(IntEnum):
+    RECENT_CHECK = 1
+    RECENT_SET = 2
+    RECENT_UPDATE = 4
+    RECENT_REMOVE = 8
+    RECENT_TTL = 16
+    RECENT_REAP = 32
+
+class TargetKind(IntEnum):
+    TARGET_CONTINUE = 0
+    TARGET_ACCEPT = 1
+    TARGET_DROP = 2
+    TARGET_RETURN = 3
+    TARGET_JUMP = 4
+    TARGET_GOTO = 5
+    TARGET_REJECT = 6
+    TARGET_DNAT = 7
+    TARGET_SNAT = 8
+    TARGET_MASQUERADE = 9
+    TARGET_REDIRECT = 10
+    TARGET_NETMAP = 11
+    TARGET_MARK = 12
+    TARGET_CONNMARK = 13
+    TARGET_NOTRACK = 14
+    TARGET_TTL = 15
+    TARGET_TOS = 16
+    TARGET_TCPMSS = 17
+    TARGET_LOG = 18
+    TARGET_NFLOG = 19
+    TARGET_TRACE = 20
+    TARGET_SET = 21
+
+class NatFlag(IntEnum):
+    NAT_MAP_IPS = 1
+    NAT_PORTS = 2
+    NAT_RANDOM = 4
+    NAT_PERSISTENT = 8
+    NAT_RANDOM_FULLY = 16
+    NAT_PORT_OFFSET = 32
+    NAT_NETMAP = 64
