@@ -494,4 +494,3 @@ def parse_rule(words: Sequence[str], family: int, chain: str = "") -> Parsed:
     Raises Refused, which names the option.
     """
     return _Parser(words, family, chain).run()
-

@@ -38,7 +38,7 @@ def pin(processor: int | None = None) -> None:
     os.sched_setaffinity(0, {processor})
 
 
-class Tool(RuntimeError):
+class Tool(RuntimeError):  # noqa: N818 - read as "the tool refused"
     """A real tool refused what it was told."""
 
 

@@ -99,7 +99,7 @@ def large_echo_is_fragmented_both_ways(node: Node) -> None:
 
 @scenario()
 def timestamp_request(node: Node) -> None:
-    """A timestamp request (type 13) is answered with the time of day: the three stamps are masked by no one here, only its absence is shown for a wrong code."""
+    """A timestamp request (type 13) is answered with the time of day; of a wrong code, it is not."""
     client, _ = node.router()
     assert not client.send(Raw(bytes.fromhex("0d01f2fd00010001") + bytes(12)), to=node.address("eth0"), proto=1)
 
