@@ -1,8 +1,11 @@
 """A compiled host as a Python object: it owns the memory of one `Host` of the walk."""
 
+cimport cython
+
 from dataplane._fast.network cimport Host
 
 
+@cython.final
 cdef class CompiledHost:
     cdef Host *host
     cdef readonly str name

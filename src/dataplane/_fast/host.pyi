@@ -10,6 +10,7 @@ from dataplane._fast.rules import CompiledRules
 _Address: TypeAlias = IPv4Address | IPv6Address
 _Network: TypeAlias = IPv4Network | IPv6Network
 
+@final
 class CompiledHost:
     name: str
     interface_names: tuple[str, ...]

@@ -3,6 +3,7 @@
 dataplane.datapath.compile calls these methods once per host; no packet passes here.
 """
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -50,6 +51,7 @@ cdef object address_of(const uint32_t *words, int family):
     return IPv6Address((<object>words[0] << 96) | (<object>words[1] << 64) | (<object>words[2] << 32) | words[3])
 
 
+@cython.final
 cdef class CompiledHost:
     """One network namespace, ready to be walked.
 

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 from dataplane._fast.batch import PacketBatch
 from dataplane._fast.reason import Reason
@@ -30,6 +30,7 @@ class MapKind(IntEnum):
     MAP_POOL = 1
     MAP_OUTSIDE = 2
 
+@final
 class Replay:
     read: int
     decoded: int

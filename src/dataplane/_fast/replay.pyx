@@ -5,6 +5,7 @@ address; the packets of the other side are sent by whichever host the first of t
 and port that this host saw. So the opener must receive exactly its recorded replies, and whether it does is counted.
 """
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
@@ -247,6 +248,7 @@ cdef inline void rewrite(
         rewrite_port(p, 4, sport, check)
 
 
+@cython.final
 cdef class Replay:
     """The conversations of one replay through one walk.
 

@@ -1,5 +1,7 @@
 """The walk as other compiled modules call it."""
 
+cimport cython
+
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from dataplane._fast.batch cimport PacketBatch
@@ -13,6 +15,7 @@ cdef void walk_frame(Network *net, Packet *p, int32_t host, int32_t slot) noexce
 cdef void walk_send(Network *net, Packet *p, int32_t host) noexcept nogil
 
 
+@cython.final
 cdef class Walk:
     cdef Network net
     cdef list hosts             # CompiledHost by id; keeps their memory alive

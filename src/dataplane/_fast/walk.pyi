@@ -9,6 +9,7 @@ from dataplane._fast.reason import Verdict
 
 _Taken: TypeAlias = tuple[PacketBatch, npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
+@final
 class Walk:
     keep_emitted: bool
     link_delay: int

@@ -11,6 +11,7 @@ stage spawns (ICMP errors, ARP requests, flooded copies) runs before the packet 
 its turn: the order is the kernel's. No Python and no GIL in between.
 """
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
@@ -199,6 +200,7 @@ cdef object batch_of_sink(Sink *sink):
     return batch, host_array, origin_array
 
 
+@cython.final
 cdef class Walk:
     """Hosts, the wires between their interfaces, and the packets on their way.
 
