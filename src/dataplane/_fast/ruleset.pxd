@@ -48,6 +48,7 @@ cpdef enum OpKind:
     OP_HEADER               # the transport header holds `count` bytes; invert: of TCP
     OP_BITMAP               # field[field] is a bit set in the pool
     OP_ANY_OF               # one of the pool's (field, mask, low, span)
+    OP_PORTS                # pool: 1 source, 2 destination, 3 either; then (low, span) of each range
     OP_ADDRESS              # four words from `field` on: pool has the mask, then the value
     OP_ADDRESS_RANGE        # four words from `field` on: pool has the first address, then the last
     OP_ADDRESS_TYPE         # pool: field of the address, bits by RouteType, 1 limited to the device in, 2 out

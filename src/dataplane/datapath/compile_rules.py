@@ -164,8 +164,8 @@ _QUIET = frozenset(
         OpKind.OP_MAC,
     }
 )
-# A header of so many bytes is there whenever FIELD_L4 is 1; the four of a port need no more than any of these.
-_READABLE = frozenset({4, 12, 20})
+# A header of so many bytes is there whenever FIELD_L4 is 1.
+_READABLE = frozenset({12, 20})
 _UDP_HEADER = 8
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dataplane._fast.packet import Field
+from dataplane._fast.ruleset import OpKind
 from dataplane.host.xtables.declare import DCCP, SCTP, TCP, UDP, UDPLITE, Kind, Match, Option, Scope
-from dataplane.host.xtables.predicate import AnyOf, Header, Test, Word
+from dataplane.host.xtables.predicate import Custom, Test
 from dataplane.host.xtables.values import port, show_range
 
 
@@ -26,11 +26,8 @@ def _ports(text: str, scope: Scope) -> tuple[tuple[int, int], ...]:
 
 
 LIST = Kind(_ports, lambda value: ",".join(map(show_range, value)))
-WORDS = {
-    "sports": (Field.FIELD_SPORT,),
-    "dports": (Field.FIELD_DPORT,),
-    "ports": (Field.FIELD_SPORT, Field.FIELD_DPORT),
-}
+# Which of the two ports is asked for: bits as OP_PORTS has them.
+ENDS = {"sports": 1, "dports": 2, "ports": 3}
 
 
 class Multiport(Match):
@@ -44,13 +41,12 @@ class Multiport(Match):
     )
 
     def tests(self) -> Iterator[Test]:
-        # The ports alone must be there: xt_multiport asks for four bytes.
-        yield Header(4)
-        for option, words in WORDS.items():
+        for option, ends in ENDS.items():
             if self.has(option):
-                ranges = self.value(option)
-                either = tuple(Word(word, low, high) for low, high in ranges for word in words)
-                yield AnyOf(either, self.inverted(option))
+                words = [ends]
+                for low, high in self.value(option):
+                    words += (low, high - low)
+                yield Custom(OpKind.OP_PORTS, tuple(words), invert=self.inverted(option))
 
 
 MATCH = Multiport
