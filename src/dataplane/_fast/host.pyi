@@ -1,6 +1,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, final
 
 from dataplane._fast.conntrack import ConnectionTable
 from dataplane._fast.neighbour import NeighbourState
