@@ -3,6 +3,8 @@
 Structs here; the engine is written beside them. Addresses and ports are in host order.
 """
 
+cimport cython
+
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cpdef enum Status:
@@ -120,5 +122,6 @@ cdef struct Conntrack:
     uint64_t clash_resolved
 
 
+@cython.final
 cdef class ConnectionTable:
     cdef Conntrack table

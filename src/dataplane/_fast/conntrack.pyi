@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from enum import IntFlag
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, final
 
 _Address: TypeAlias = IPv4Address | IPv6Address
 _Tuple: TypeAlias = tuple[_Address, _Address, int, int]
@@ -26,6 +26,7 @@ class Status(IntFlag):
     STATUS_NAT_CLASH = 4096
     STATUS_HELPER = 8192
 
+@final
 class ConnectionTable:
     def __new__(
         cls,

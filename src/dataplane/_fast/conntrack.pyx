@@ -1,5 +1,6 @@
 """The connections of one host as Python sees them; the engine is in conntrack_*.pxd, track.pxd and nat.pxd."""
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -29,6 +30,7 @@ cdef object tuple_row(const Tuple *tuple):
     return (address_of(tuple.src, tuple.family), address_of(tuple.dst, tuple.family), tuple.sport, tuple.dport)
 
 
+@cython.final
 cdef class ConnectionTable:
     """The connection table of one host. Times are ns; maximum: nf_conntrack_max, 0 for no limit."""
 
