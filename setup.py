@@ -29,7 +29,8 @@ PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") el
 JOBS = int(os.environ.get("DATAPLANE_JOBS") or PROCESSORS)
 
 # -Wno-unused-function: a .pxd of inline functions is compiled into every module that takes one of them.
-ARGUMENTS = [*COMPILE[PROFILE], "-std=c11", "-Wno-unused-function"]
+# -Wno-sign-compare: Cython holds an enum's members in temporaries of type int.
+ARGUMENTS = [*COMPILE[PROFILE], "-std=c11", "-Wno-unused-function", "-Wno-sign-compare"]
 LINK = ["-fsanitize=address,undefined"] if PROFILE == "asan" else []
 
 FAST = Path("src/dataplane/_fast")

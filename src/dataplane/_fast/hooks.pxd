@@ -66,12 +66,12 @@ cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target
 
 
 cdef inline bint nat_range(
-    Host *host, const Packet *p, Hook hook, const Target *target, NatRange *wanted,
+    Host *host, Packet *p, Hook hook, const Target *target, NatRange *wanted,
 ) noexcept nogil:
     """What a nat target asks for; False where an interface has no address to give, and the packet is dropped."""
     cdef uint32_t mask, i
     cdef uint32_t *own = &wanted.min_address[0]
-    cdef const uint32_t *towards = &p.field[<int>FIELD_DST]
+    cdef uint32_t *towards = &p.field[<int>FIELD_DST]
     memset(wanted, 0, sizeof(NatRange))
     wanted.masquerade = -1
     wanted.flags = target.flags
