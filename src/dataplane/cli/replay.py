@@ -152,12 +152,13 @@ def text(result: Result, form: Form) -> str:
     return "\n".join(parts)
 
 
-HEADER = ("NAMESPACE", "NAME", "PORT", "PACKETS", "FLOWS", "ENDPOINTS", "VERDICT")
+# Endpoints last: they are long, and a narrow terminal cuts or wraps what is last.
+HEADER = ("NAMESPACE", "NAME", "PORT", "PACKETS", "FLOWS", "VERDICT", "ENDPOINTS")
 NUMBERS = ("PACKETS", "FLOWS")
 
 
 def _cells(row: Row, form: Form) -> tuple[object, ...]:
-    return (row.namespace, row.name, row.port, row.packets, row.flows, _shares(row, form), row.verdict)
+    return (row.namespace, row.name, row.port, row.packets, row.flows, row.verdict, _shares(row, form))
 
 
 def _shares(row: Row, form: Form) -> str:
