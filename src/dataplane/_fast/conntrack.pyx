@@ -1,9 +1,10 @@
 """The connections of one host as Python sees them; the engine is in conntrack_*.pxd, track.pxd and nat.pxd."""
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
+from dataplane._fast.address cimport words_address
 from dataplane._fast.conntrack cimport (
     Conn, STATUS_CONFIRMED, STATUS_DYING, Tuple,
 )
@@ -19,15 +20,8 @@ SCTP_STATES = (
 )
 
 
-cdef object address_of(const uint32_t *words, int family):
-    from ipaddress import IPv4Address, IPv6Address
-    if family == 4:
-        return IPv4Address(words[0])
-    return IPv6Address((<object>words[0] << 96) | (<object>words[1] << 64) | (<object>words[2] << 32) | words[3])
-
-
 cdef object tuple_row(const Tuple *tuple):
-    return (address_of(tuple.src, tuple.family), address_of(tuple.dst, tuple.family), tuple.sport, tuple.dport)
+    return (words_address(tuple.src, tuple.family), words_address(tuple.dst, tuple.family), tuple.sport, tuple.dport)
 
 
 @cython.final

@@ -10,6 +10,7 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from dataplane._fast.address cimport address_words, words_address
 from dataplane._fast.chance cimport CHOICE_COUNT, chance_seed
 from dataplane._fast.conntrack cimport ConnectionTable
 from dataplane._fast.fdb cimport FdbEntry, Remote, fdb_add_remote, fdb_create, fdb_find, fdb_free
@@ -25,30 +26,6 @@ from dataplane._fast.rules cimport CompiledRules
 
 from dataplane._fast.neighbour import NeighbourState
 from dataplane._fast.reason import Reason
-
-
-cdef int words_of(object address, uint32_t *out) except -1:
-    """An address as four words in host order; an IPv4 one is in the first. Gives the family."""
-    cdef object value
-    memset(out, 0, 16)
-    if address is None:
-        return 0
-    value = int(address)
-    if address.version == 4:
-        out[0] = value
-        return 4
-    out[0] = (value >> 96) & 0xFFFFFFFF
-    out[1] = (value >> 64) & 0xFFFFFFFF
-    out[2] = (value >> 32) & 0xFFFFFFFF
-    out[3] = value & 0xFFFFFFFF
-    return 6
-
-
-cdef object address_of(const uint32_t *words, int family):
-    from ipaddress import IPv4Address, IPv6Address
-    if family == 4:
-        return IPv4Address(words[0])
-    return IPv6Address((<object>words[0] << 96) | (<object>words[1] << 64) | (<object>words[2] << 32) | words[3])
 
 
 @cython.final
@@ -213,7 +190,7 @@ cdef class CompiledHost:
         for i, (slot, address, length, scope, secondary, deprecated) in enumerate(values):
             local = &self.host.fib.addresses[i]
             local.slot = slot
-            local.family = words_of(address, local.address)
+            local.family = address_words(address, local.address)
             local.prefix_length = length
             local.scope = scope
             local.secondary = secondary
@@ -227,7 +204,7 @@ cdef class CompiledHost:
         cdef Route row
         cdef NextHop hop
         memset(&row, 0, sizeof(row))
-        row.family = words_of(network.network_address, row.prefix)
+        row.family = address_words(network.network_address, row.prefix)
         row.length = network.prefixlen
         row.table = table
         row.type = kind
@@ -237,12 +214,12 @@ cdef class CompiledHost:
         row.tos = tos
         if source is not None:
             row.has_prefsrc = 1
-            words_of(source, row.prefsrc)
+            address_words(source, row.prefsrc)
         row.first_hop = self.host.fib.hop_count
         for slot, gateway, weight, onlink in hops:
             memset(&hop, 0, sizeof(hop))
             hop.slot = slot
-            hop.gateway_family = words_of(gateway, hop.gateway)
+            hop.gateway_family = address_words(gateway, hop.gateway)
             hop.weight = weight
             hop.onlink = onlink
             if fib_add_hop(&self.host.fib, &hop) < 0:
@@ -266,10 +243,10 @@ cdef class CompiledHost:
             rule = &self.host.fib.rules[i]
             rule.family = value["family"]
             if value["source"] is not None:
-                words_of(value["source"].network_address, rule.source)
+                address_words(value["source"].network_address, rule.source)
                 rule.source_length = value["source"].prefixlen
             if value["destination"] is not None:
-                words_of(value["destination"].network_address, rule.destination)
+                address_words(value["destination"].network_address, rule.destination)
                 rule.destination_length = value["destination"].prefixlen
             rule.mark = value["mark"]
             rule.mask = value["mask"]
@@ -289,7 +266,7 @@ cdef class CompiledHost:
     def neighbour(self, int slot, address, *, mac=None, int state, bint proxy=False, bint router=False):
         """Add a neighbour entry; `state` is a NeighbourState."""
         cdef uint32_t words[4]
-        cdef int family = words_of(address, words)
+        cdef int family = address_words(address, words)
         cdef Neighbour *n = neighbour_create(&self.host.neighbours, family, words, slot)
         if n == NULL:
             raise MemoryError
@@ -341,7 +318,7 @@ cdef class CompiledHost:
         v.proxy = proxy
         v.family = family
         if local is not None:
-            v.family = words_of(local, v.local)
+            v.family = address_words(local, v.local)
             v.has_local = 1
 
     def vxlan_entry(self, int slot, uint64_t mac, remote, *, int port=0, uint32_t vni=0, int lower=-1, bint fixed=True):
@@ -356,7 +333,7 @@ cdef class CompiledHost:
         r = fdb_add_remote(e)
         if r == NULL:
             raise MemoryError
-        r.family = words_of(remote, r.address)
+        r.family = address_words(remote, r.address)
         if r.family == 4 and r.address[0] == 0:
             r.family = 0
         r.port = port
@@ -420,7 +397,7 @@ cdef class CompiledHost:
             for i in range(self.host.neighbours.mask + 1):
                 n = self.host.neighbours.buckets[i]
                 while n != NULL:
-                    rows.append((n.slot, address_of(n.address, n.family), n.mac, NeighbourState(n.state), bool(n.proxy)))
+                    rows.append((n.slot, words_address(n.address, n.family), n.mac, NeighbourState(n.state), bool(n.proxy)))
                     n = n.next
         return sorted(rows, key=lambda row: (row[0], row[1].version, row[1]))
 

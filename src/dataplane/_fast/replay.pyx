@@ -10,6 +10,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
+from dataplane._fast.address cimport address_words, words_address
 from dataplane._fast.batch cimport PacketBatch, Rows
 from dataplane._fast.fib cimport prefix_covers, same_address
 from dataplane._fast.network cimport Delivery, Network, packet_give, packet_store, packet_take
@@ -132,26 +133,6 @@ cdef inline uint64_t hash_flow(
     """The same for both directions."""
     cdef uint64_t one = mix(hash_address(a), aport), other = mix(hash_address(b), bport)
     return mix(one + other, proto)
-
-
-cdef int address_words(object address, uint32_t *out) except -1:
-    cdef object value = int(address)
-    memset(out, 0, 16)
-    if address.version == 4:
-        out[0] = value
-        return 4
-    out[0] = (value >> 96) & 0xFFFFFFFF
-    out[1] = (value >> 64) & 0xFFFFFFFF
-    out[2] = (value >> 32) & 0xFFFFFFFF
-    out[3] = value & 0xFFFFFFFF
-    return 6
-
-
-cdef object words_address(const uint32_t *words, int family):
-    from ipaddress import IPv4Address, IPv6Address
-    if family == 4:
-        return IPv4Address(words[0])
-    return IPv6Address((<object>words[0] << 96) | (<object>words[1] << 64) | (<object>words[2] << 32) | words[3])
 
 
 cdef inline uint8_t *checksum_field(Packet *p) noexcept nogil:

@@ -6,7 +6,6 @@ walk does not model is named in `Compiled.unmodelled`.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -22,13 +21,11 @@ from dataplane.host.config import (
     TABLE_DEFAULT,
     TABLE_LOCAL,
     TABLE_MAIN,
-    Address,
     HostConfig,
     Link,
-    NextHop,
     PolicyRule,
-    Route,
 )
+from dataplane.host.implied import kernel_routes
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -296,55 +293,14 @@ def _addresses(host: CompiledHost, config: HostConfig, slots: Mapping[str, int])
     )
 
 
-def kernel_routes(config: HostConfig, family: int) -> list[Route]:
-    """The routes that the kernel itself adds for the addresses of interfaces that are up (fib_add_ifaddr, addrconf)."""
-    up = {link.name for link in config.links if link.up}
-    routes: list[Route] = []
-    for address in config.addresses:
-        if address.family != family or address.interface not in up:
-            continue
-        routes.extend(_connected4(address) if family == 4 else _connected6(address))
-    if family == 6:
-        for link in config.links:
-            if link.up and link.ethernet and link.multicast:
-                group = ipaddress.ip_network("ff00::/8")
-                hop = (NextHop(device=link.name),)
-                routes.append(Route(group, hop, TABLE_LOCAL, "multicast", 256, protocol="kernel"))
-    return routes
-
-
-def _connected4(address: Address) -> list[Route]:
-    device, ip, network = address.interface, address.address.ip, address.address.network
-    hop = (NextHop(device=device),)
-    loopback = ip.is_loopback
-    routes = [Route(ipaddress.ip_network(ip), hop, TABLE_LOCAL, "local", scope="host", prefsrc=ip, protocol="kernel")]
-    if network.prefixlen < 32 and "noprefixroute" not in address.flags:
-        if loopback:
-            routes.append(Route(network, hop, TABLE_LOCAL, "local", scope="host", prefsrc=ip, protocol="kernel"))
-        elif not address.secondary:
-            routes.append(Route(network, hop, TABLE_MAIN, "unicast", scope="link", prefsrc=ip, protocol="kernel"))
-    if network.prefixlen < 31:
-        last = ipaddress.ip_network(network.broadcast_address)
-        routes.append(Route(last, hop, TABLE_LOCAL, "broadcast", scope="link", prefsrc=ip, protocol="kernel"))
-    return routes
-
-
-def _connected6(address: Address) -> list[Route]:
-    device, ip, network = address.interface, address.address.ip, address.address.network
-    hop = (NextHop(device=device),)
-    routes = [Route(ipaddress.ip_network(ip), hop, TABLE_LOCAL, "local", protocol="kernel")]
-    if "noprefixroute" not in address.flags and not ip.is_loopback:
-        routes.append(Route(network, hop, TABLE_MAIN, "unicast", 256, protocol="kernel"))
-    return routes
-
-
 def _routes(host: CompiledHost, config: HostConfig, slots: Mapping[str, int]) -> None:
+    implied = kernel_routes(config.links, config.addresses, config.settings)
     for family in (4, 6):
         routes = [route for route in config.routes if route.family == family]
         if not any(route.table == TABLE_LOCAL for route in routes):
             # No dump of the kernel's own routes: they follow from the addresses. Stated routes keep their place.
             stated = {(route.destination, route.table, route.priority) for route in routes}
-            own = kernel_routes(config, family)
+            own = [route for route in implied if route.family == family]
             routes += [route for route in own if (route.destination, route.table, route.priority) not in stated]
         for route in sorted(routes, key=lambda route: (-route.tos, route.priority)):
             if route.type not in ROUTE_TYPES:
