@@ -122,7 +122,9 @@ def node(tmp_path: Path) -> Iterator[tuple[HostConfig, Wires]]:
         wires = [link.name for link in config.links if link.kind in ("", "veth") and not link.loopback]
         for name in wires:
             for namespace in (NODE, FAR):
-                run(namespace, "ethtool", "-K", name, "rx", "off", "tx", "off", "gso", "off", "gro", "off", "tso", "off")
+                run(
+                    namespace, "ethtool", "-K", name, "rx", "off", "tx", "off", "gso", "off", "gro", "off", "tso", "off"
+                )
         time.sleep(0.2)
         yield config, Wires(wires)
     finally:
