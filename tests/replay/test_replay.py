@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.l2 import ARP, Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
@@ -204,6 +204,15 @@ def test_what_nobody_sends_is_counted(boutique: Cluster, tmp_path: Path) -> None
     assert balanced(result.accounting)
     assert result.accounting.injected == 0
     assert sorted(result.accounting.left_out.values()) == [1, 1, 1, 1, 1]
+
+
+def test_fragments_are_named(boutique: Cluster, tmp_path: Path) -> None:
+    """The first and the rest of a datagram that was cut: sent, and said not to be put together."""
+    whole = IP(src="10.244.1.3", dst="10.244.1.4", id=77) / UDP(sport=7, dport=9) / bytes(64)
+    result = boutique.replay(write(tmp_path / "in.pcap", *fragment(whole, fragsize=40)))
+    assert balanced(result.accounting)
+    assert result.accounting.injected == 2
+    assert any("2 IP fragments not modelled" in note for note in result.notes)
 
 
 def test_checksums_left_to_the_card_are_completed(boutique: Cluster, tmp_path: Path) -> None:

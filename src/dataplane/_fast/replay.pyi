@@ -40,6 +40,7 @@ class Replay:
     waiting: int
     consumed: int
     completed_checksums: int
+    fragments: int
     walk: Walk
     def __new__(cls, walk: Walk, outside: int, capacity: int = 4194304) -> Replay: ...
     def __len__(self) -> int: ...

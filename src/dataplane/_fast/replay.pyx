@@ -265,6 +265,7 @@ cdef class Replay:
     cdef readonly int64_t waiting
     cdef readonly int64_t consumed
     cdef readonly int64_t completed_checksums
+    cdef readonly int64_t fragments
     cdef int64_t dropped_by[96]
     cdef int64_t left_by[16]
 
@@ -613,6 +614,8 @@ cdef class Replay:
             if fragment:
                 self.fragment_key[slot] = key
                 self.fragment_flow[slot] = index << 1 | reverse
+        if fragment or p.field[<int>FIELD_FRAGMENT]:
+            self.fragments += 1
         f = &self.flows[index]
         side = 1 if reverse else 0
         f.packets[side] += 1
