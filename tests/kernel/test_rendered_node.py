@@ -137,7 +137,12 @@ def node(tmp_path: Path) -> Iterator[tuple[HostConfig, Wires]]:
                     namespace, "ethtool", "-K", name, "rx", "off", "tx", "off", "gso", "off", "gro", "off", "tso", "off"
                 )
         time.sleep(0.2)
-        yield config, Wires(wires)
+        ends = Wires(wires)
+        try:
+            yield config, ends
+        finally:
+            for wire in ends.sockets.values():
+                wire.close()
     finally:
         for namespace in (NODE, FAR):
             subprocess.run(["ip", "netns", "delete", namespace], check=False)
