@@ -160,3 +160,10 @@ def test_every_public_name_is_there() -> None:
     assert set(dataplane.__all__) <= set(dir(dataplane))
     with pytest.raises(AttributeError, match="nothing"):
         _ = dataplane.nothing
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Test folders are not packages: of two files with one name, pytest would refuse the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) > 20
+    assert sorted(names) == sorted(set(names))
