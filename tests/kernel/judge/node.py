@@ -35,8 +35,11 @@ _SETTLE = 0.06  # seconds until the multicast reports of new IPv6 addresses have
 class Node:
     """One namespace with ports that the scenario holds the other end of."""
 
-    def __init__(self, name: str, folder: Path, family: int, fence: Fence, trace: DropTrace) -> None:
+    def __init__(
+        self, name: str, folder: Path, family: int, fence: Fence, trace: DropTrace, backend: str = ""
+    ) -> None:
         self.family = family
+        self._backend = backend or dump.BACKEND
         self.recording = Recording(name, folder)
         self.look_at_every_step = True
         self._namespace = Namespace()
@@ -204,10 +207,10 @@ class Node:
             if lines:
                 self._texts.append((family, _restore_text(lines)))
         for family, text in self._texts:
-            self._namespace.run(dump.iptables_tool(family, "restore"), text=text)
+            self._namespace.run(dump.iptables_tool(family, "restore", self._backend), text=text)
         self._fence.wait()
         self._read()
-        dump.take(self._namespace, self.recording.folder, self.ipv6)
+        dump.take(self._namespace, self.recording.folder, self.ipv6, self._backend)
         self._before = dump.interfaces(self._namespace)
         self._trace.read()
 
@@ -299,9 +302,9 @@ class Node:
     def look(self, step: Step | None = None) -> None:
         """Read rule counters and connections into a step (the last one)."""
         step = step or self.recording.steps[-1]
-        step.rules = {4: dump.rules(self._namespace, 4)}
+        step.rules = {4: dump.rules(self._namespace, 4, self._backend)}
         if self.ipv6:
-            step.rules[6] = dump.rules(self._namespace, 6)
+            step.rules[6] = dump.rules(self._namespace, 6, self._backend)
         step.connections = dump.connections(self._namespace)
         step.looked_ns = time.time_ns()
 
