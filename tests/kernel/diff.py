@@ -67,6 +67,8 @@ def main() -> int:
                         wrong += not _both(kernel, asked, here, arguments.brief)
                 except Exception as error:
                     if len(chosen) == 1:
+                        if recording := getattr(error, "recording", None):
+                            print(show.kernel_only(asked, recording), end="\n\n")
                         raise
                     wrong += 1
                     print(f"{asked.name}: {type(error).__name__}: {error}")

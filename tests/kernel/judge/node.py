@@ -29,7 +29,7 @@ BUILTIN = {
     "security": ("INPUT", "FORWARD", "OUTPUT"),
 }
 _RULE = re.compile(r"(?:-t\s+(?P<table>\w+)\s+)?(?P<verb>-[ANP])\s+(?P<chain>\S+)\s*(?P<rest>.*)")
-_SETTLE = 0.06  # seconds until the multicast reports of new IPv6 addresses have left
+_SETTLE = 0.04  # seconds; twice without a frame, and the multicast reports of new IPv6 addresses have left
 
 
 class Node:
@@ -63,6 +63,8 @@ class Node:
         self.ipv6 = True
 
     def _begin(self) -> None:
+        if self._started:
+            raise RuntimeError("set-up after the first step: the dump of the node has been taken")
         if not self._baseline_done:
             self._baseline_done = True
             for name, value in baseline.settings(self.ipv6):
@@ -112,6 +114,7 @@ class Node:
 
     def bridge(self, commands: str) -> None:
         """Lines of `bridge`, without the word bridge."""
+        self._begin()
         self._namespace.run(
             "bridge", "-batch", "-", text="\n".join(map(str.strip, commands.strip().splitlines())) + "\n"
         )
@@ -133,6 +136,7 @@ class Node:
 
         All of them are loaded at once, before the first step; a chain that is not built in is made by its first use.
         """
+        self._begin()
         self._rules[family or self.family] += [line.strip() for line in commands.strip().splitlines() if line.strip()]
 
     def restore(self, text: str, family: int = 0) -> None:
@@ -202,7 +206,10 @@ class Node:
         self._begin()
         self._started = True
         if self.ipv6:
-            time.sleep(_SETTLE)
+            quiet = 0
+            while quiet < 2:
+                time.sleep(_SETTLE)
+                quiet = 0 if self._read() else quiet + 1
         for family, lines in self._rules.items():
             if lines:
                 self._texts.append((family, _restore_text(lines)))

@@ -66,7 +66,11 @@ class Kernel:
     def run(self, asked: Scenario, folder: Path) -> Recording:
         node = Node(asked.name, folder, asked.family, self._fence, self._trace, asked.backend)
         try:
-            asked.body(node)
+            try:
+                asked.body(node)
+            except Exception as error:
+                error.recording = node.recording  # type: ignore[attr-defined]  # what the kernel did until then
+                raise
             node.start()
             return node.finish()
         finally:

@@ -154,7 +154,7 @@ def drop_everywhere(node: Node) -> None:
         -t mangle -A POSTROUTING -p udp --dport 4 -j DROP
         -t nat -A PREROUTING
         -t nat -A POSTROUTING
-        -A FORWARD
+        -A FORWARD -m conntrack --ctstate NEW
         -t raw -A PREROUTING
     """)
     for port in range(1, 6):
@@ -235,5 +235,5 @@ def icmp_error_of_the_node_passes_output(node: Node) -> None:
         -A OUTPUT -p icmp --icmp-type time-exceeded -d 10.0.1.2 -j DROP
         -t mangle -A POSTROUTING -p icmp
     """)
-    assert not client.send(QUERY, to=server, ttl=1)
     client.send(QUERY, to="203.0.113.1").only(client)
+    assert not client.send(QUERY, to=server, ttl=1)  # last: nobody sees the IP id that it would have had
