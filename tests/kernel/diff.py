@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument(
         "--repeat", type=int, default=0, metavar="N", help="run N times on the kernel and compare the runs"
     )
-    parser.add_argument("--brief", action="store_true", help="only the differences, or one line where there are none")
+    parser.add_argument("--brief", action="store_true", help="one line, and the first differences")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the dumps here")
     arguments = parser.parse_args()
     chosen = [asked for name, asked in load().items() if name.startswith(arguments.scenario)]
@@ -67,6 +67,8 @@ def main() -> int:
                         wrong += not _both(kernel, asked, here, arguments.brief)
                 except Exception as error:
                     if len(chosen) == 1:
+                        if recording := getattr(error, "recording", None):
+                            print(show.kernel_only(asked, recording), end="\n\n")
                         raise
                     wrong += 1
                     print(f"{asked.name}: {type(error).__name__}: {error}")
@@ -84,7 +86,7 @@ def _both(kernel: Kernel, asked: Scenario, folder: Path, brief: bool) -> bool:
     if not brief:
         print(show.both(asked, ours, theirs), end="\n\n")
     elif found:
-        print(f"{asked.name}: {len(found)} differences\n{show.differences(found)}")
+        print(f"{asked.name}: {len(found)} differences\n{show.differences(found[:3])}")
     else:
         print(f"{asked.name}: the same")
     return not found

@@ -63,7 +63,7 @@ def _labelled(packet: Packet) -> bool:
 
 def _inner(packet: Packet, ports: set[int]) -> Packet | None:
     """The frame inside a VXLAN packet."""
-    if UDP in packet and packet[UDP].dport in ports and len(bytes(packet[UDP].payload)) > 8:
+    if UDP in packet and packet[UDP].dport in ports and len(bytes(packet[UDP].payload)) >= 8 + 14:
         return Ether(bytes(packet[UDP].payload)[8:])
     return None
 

@@ -10,8 +10,8 @@ from judge.namespace import Namespace
 BACKEND = os.environ.get("DATAPLANE_IPTABLES", "nft")
 
 
-def iptables_tool(family: int, verb: str) -> str:
-    return f"ip{'6' if family == 6 else ''}tables-{BACKEND}-{verb}"
+def iptables_tool(family: int, verb: str, backend: str = BACKEND) -> str:
+    return f"ip{'6' if family == 6 else ''}tables-{backend}-{verb}"
 
 
 def _batch(namespace: Namespace, options: list[str], commands: list[str]) -> list[str]:
@@ -32,7 +32,7 @@ def _batch(namespace: Namespace, options: list[str], commands: list[str]) -> lis
     return answers
 
 
-def take(namespace: Namespace, folder: Path, ipv6: bool) -> None:
+def take(namespace: Namespace, folder: Path, ipv6: bool, backend: str = BACKEND) -> None:
     """Write the files of a host's dump into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {"links.json": namespace.run("ip", "-details", "-json", "link", "show")}
@@ -48,9 +48,9 @@ def take(namespace: Namespace, folder: Path, ipv6: bool) -> None:
         questions = {"routes6.json": "route show table all", "rules6.json": "rule show"}
         files.update(zip(questions, _batch(namespace, ["-6"], list(questions.values())), strict=True))
     files["fdb.json"] = namespace.run("bridge", "-json", "fdb", "show")
-    files["iptables.save"] = rules(namespace, 4)
+    files["iptables.save"] = rules(namespace, 4, backend)
     if ipv6:
-        files["ip6tables.save"] = rules(namespace, 6)
+        files["ip6tables.save"] = rules(namespace, 6, backend)
     files["ipset.save"] = namespace.run("ipset", "save")
     files["sysctl.txt"] = namespace.run("sysctl", "-a", "--pattern", r"^net\.")
     files["conntrack.txt"] = connections(namespace)
@@ -58,8 +58,8 @@ def take(namespace: Namespace, folder: Path, ipv6: bool) -> None:
         (folder / name).write_text(text)
 
 
-def rules(namespace: Namespace, family: int) -> str:
-    return namespace.run(iptables_tool(family, "save"), "-c")
+def rules(namespace: Namespace, family: int, backend: str = BACKEND) -> str:
+    return namespace.run(iptables_tool(family, "save", backend), "-c")
 
 
 def connections(namespace: Namespace) -> str:

@@ -29,14 +29,17 @@ BUILTIN = {
     "security": ("INPUT", "FORWARD", "OUTPUT"),
 }
 _RULE = re.compile(r"(?:-t\s+(?P<table>\w+)\s+)?(?P<verb>-[ANP])\s+(?P<chain>\S+)\s*(?P<rest>.*)")
-_SETTLE = 0.06  # seconds until the multicast reports of new IPv6 addresses have left
+_SETTLE = 0.04  # seconds; twice without a frame, and the multicast reports of new IPv6 addresses have left
 
 
 class Node:
     """One namespace with ports that the scenario holds the other end of."""
 
-    def __init__(self, name: str, folder: Path, family: int, fence: Fence, trace: DropTrace) -> None:
+    def __init__(
+        self, name: str, folder: Path, family: int, fence: Fence, trace: DropTrace, backend: str = ""
+    ) -> None:
         self.family = family
+        self._backend = backend or dump.BACKEND
         self.recording = Recording(name, folder)
         self.look_at_every_step = True
         self._namespace = Namespace()
@@ -60,6 +63,8 @@ class Node:
         self.ipv6 = True
 
     def _begin(self) -> None:
+        if self._started:
+            raise RuntimeError("set-up after the first step: the dump of the node has been taken")
         if not self._baseline_done:
             self._baseline_done = True
             for name, value in baseline.settings(self.ipv6):
@@ -109,6 +114,7 @@ class Node:
 
     def bridge(self, commands: str) -> None:
         """Lines of `bridge`, without the word bridge."""
+        self._begin()
         self._namespace.run(
             "bridge", "-batch", "-", text="\n".join(map(str.strip, commands.strip().splitlines())) + "\n"
         )
@@ -130,6 +136,7 @@ class Node:
 
         All of them are loaded at once, before the first step; a chain that is not built in is made by its first use.
         """
+        self._begin()
         self._rules[family or self.family] += [line.strip() for line in commands.strip().splitlines() if line.strip()]
 
     def restore(self, text: str, family: int = 0) -> None:
@@ -199,15 +206,18 @@ class Node:
         self._begin()
         self._started = True
         if self.ipv6:
-            time.sleep(_SETTLE)
+            quiet = 0
+            while quiet < 2:
+                time.sleep(_SETTLE)
+                quiet = 0 if self._read() else quiet + 1
         for family, lines in self._rules.items():
             if lines:
                 self._texts.append((family, _restore_text(lines)))
         for family, text in self._texts:
-            self._namespace.run(dump.iptables_tool(family, "restore"), text=text)
+            self._namespace.run(dump.iptables_tool(family, "restore", self._backend), text=text)
         self._fence.wait()
         self._read()
-        dump.take(self._namespace, self.recording.folder, self.ipv6)
+        dump.take(self._namespace, self.recording.folder, self.ipv6, self._backend)
         self._before = dump.interfaces(self._namespace)
         self._trace.read()
 
@@ -299,9 +309,9 @@ class Node:
     def look(self, step: Step | None = None) -> None:
         """Read rule counters and connections into a step (the last one)."""
         step = step or self.recording.steps[-1]
-        step.rules = {4: dump.rules(self._namespace, 4)}
+        step.rules = {4: dump.rules(self._namespace, 4, self._backend)}
         if self.ipv6:
-            step.rules[6] = dump.rules(self._namespace, 6)
+            step.rules[6] = dump.rules(self._namespace, 6, self._backend)
         step.connections = dump.connections(self._namespace)
         step.looked_ns = time.time_ns()
 

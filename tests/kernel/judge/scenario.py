@@ -23,13 +23,14 @@ class Scenario:
     body: Body
     masks: tuple[str, ...]  # see compare.py and README.md
     random: str  # what the kernel chooses at random here, if anything: two runs differ in it
+    backend: str  # of iptables, where the two differ: "nft" or "legacy"
 
 
 SCENARIOS: dict[str, Scenario] = {}
 
 
 def scenario(
-    *, families: tuple[int, ...] = (4,), masks: tuple[str, ...] = (), random: str = ""
+    *, families: tuple[int, ...] = (4,), masks: tuple[str, ...] = (), random: str = "", backend: str = ""
 ) -> Callable[[Body], Body]:
     """Enter a function into the list. Its first docstring line says what it shows; it is run once per family."""
 
@@ -40,7 +41,7 @@ def scenario(
             name = f"{subject}/{body.__name__}" + ("/ipv6" if family == 6 else "")
             if name in SCENARIOS:
                 raise ValueError(f"two scenarios are called {name}")
-            SCENARIOS[name] = Scenario(name, shows, family, body, masks, random)
+            SCENARIOS[name] = Scenario(name, shows, family, body, masks, random, backend)
         return body
 
     return enter
@@ -63,9 +64,13 @@ class Kernel:
         self._trace = DropTrace()
 
     def run(self, asked: Scenario, folder: Path) -> Recording:
-        node = Node(asked.name, folder, asked.family, self._fence, self._trace)
+        node = Node(asked.name, folder, asked.family, self._fence, self._trace, asked.backend)
         try:
-            asked.body(node)
+            try:
+                asked.body(node)
+            except Exception as error:
+                error.recording = node.recording  # type: ignore[attr-defined]  # what the kernel did until then
+                raise
             node.start()
             return node.finish()
         finally:

@@ -3,7 +3,7 @@
 from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import Peer, echo, reply
-from scapy.layers.inet import ICMP, UDP
+from scapy.layers.inet import ICMP, IP, UDP, in4_chksum
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.layers.sctp import SCTP, SCTPChunkData, SCTPChunkInit
 from scapy.packet import Raw
@@ -194,10 +194,21 @@ def gre_without_keys(node: Node) -> None:
 
 @scenario()
 def udplite(node: Node) -> None:
-    """UDP-Lite is tracked by its ports."""
+    """UDP-Lite is tracked by its ports, but its checksum is judged by UDP's pseudo header: a right one is INVALID."""
     client, server = tracked(node)
-    datagram = bytes(UDP(sport=40000, dport=53) / b"query")
-    client.send(Raw(datagram), to=server, proto=136)
+    packet = IP(bytes(client.packet(DNS, to=server, proto=136)))
+    plain = bytearray(bytes(packet)[20:])
+    for protocol in (136, 17):
+        for coverage in (8, 13, 0):  # the header alone, all, all
+            plain[4:6], plain[6:8] = coverage.to_bytes(2, "big"), bytes(2)
+            covered = bytes(plain[: coverage or 13])
+            plain[6:8] = in4_chksum(protocol, packet, covered).to_bytes(2, "big")
+            client.send(Raw(bytes(plain)), to=server, proto=136)
+    for coverage in (7, 14):
+        plain[4:6] = coverage.to_bytes(2, "big")
+        client.send(Raw(bytes(plain)), to=server, proto=136)
+    plain[4:8] = bytes(4)  # no checksum at all
+    client.send(Raw(bytes(plain)), to=server, proto=136)
 
 
 @scenario(families=(4, 6))

@@ -1,0 +1,157 @@
+"""Targets that change packets or remember something, and go on."""
+
+from judge.node import Node
+from judge.scenario import scenario
+from judge.talk import network, reply
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+
+QUERY = UDP(sport=4000, dport=53) / b"query"
+
+
+@scenario()
+def ttl(node: Node) -> None:
+    """TTL: set, raise, lower; after the routing it is sent as it is, even as 0."""
+    client, server = node.router()
+    node.rules("""
+        -t mangle -A PREROUTING -p udp --dport 1 -j TTL --ttl-set 10
+        -t mangle -A PREROUTING -p udp --dport 2 -j TTL --ttl-inc 5
+        -t mangle -A POSTROUTING -p udp --dport 3 -j TTL --ttl-dec 10
+        -t mangle -A POSTROUTING -p udp --dport 4 -j TTL --ttl-dec 100
+        -t mangle -A PREROUTING -p udp --dport 5 -j TTL --ttl-set 1
+        -t mangle -A PREROUTING -p udp --dport 6 -j TTL --ttl-inc 250
+    """)
+    for port in range(1, 7):
+        client.send(UDP(sport=4000, dport=port), to=server)
+
+
+@scenario(families=(6,))
+def hl(node: Node) -> None:
+    """HL: set, raise, lower."""
+    client, server = node.router()
+    node.rules("""
+        -t mangle -A PREROUTING -p udp --dport 1 -j HL --hl-set 10
+        -t mangle -A PREROUTING -p udp --dport 2 -j HL --hl-inc 5
+        -t mangle -A POSTROUTING -p udp --dport 3 -j HL --hl-dec 10
+    """)
+    for port in range(1, 4):
+        client.send(UDP(sport=4000, dport=port), to=server)
+
+
+@scenario(families=(4, 6))
+def tos_and_dscp(node: Node) -> None:
+    """TOS and DSCP rewrite the field and the header checksum."""
+    client, server = node.router()
+    node.rules("""
+        -t mangle -A PREROUTING -p udp --dport 1 -j TOS --set-tos 0x10/0xff
+        -t mangle -A PREROUTING -p udp --dport 2 -j TOS --set-tos 0x10/0x3f
+        -t mangle -A PREROUTING -p udp --dport 3 -j DSCP --set-dscp 0x2e
+        -t mangle -A PREROUTING -p udp --dport 4 -j DSCP --set-dscp-class AF21
+    """)
+    for port in range(1, 5):
+        client.send(UDP(sport=4000, dport=port), to=server, tos=0x03)
+        client.send(UDP(sport=4000, dport=port), to=server, tos=0xFF)
+
+
+@scenario(families=(4, 6))
+def tcpmss_set(node: Node) -> None:
+    """TCPMSS --set-mss: lowers, never raises, and adds the option where there is none."""
+    client, server = node.router()
+    node.rules("-t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss 1300")
+    client.send(TCP(sport=1, dport=80, flags="S", options=[("MSS", 1460)]), to=server)
+    client.send(TCP(sport=1, dport=80, flags="S", options=[("MSS", 1000)]), to=server)
+    client.send(TCP(sport=1, dport=80, flags="S"), to=server)
+    client.send(TCP(sport=1, dport=80, flags="S", options=[("NOP", None), ("MSS", 1460), ("WScale", 2)]), to=server)
+    client.send(TCP(sport=1, dport=80, flags="A"), to=server)
+
+
+@scenario(families=(4, 6))
+def tcpmss_clamp(node: Node) -> None:
+    """TCPMSS --clamp-mss-to-pmtu: the smaller MTU of both ways, less headers."""
+    client, server = node.router(far_mtu=1400)
+    node.rules("-t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")
+    talk = client.send(TCP(sport=1, dport=80, flags="S", options=[("MSS", 1460)]), to=server).only(server)
+    server.send(reply(talk, flags="SA", ack=1, options=[("MSS", 1460)]))
+
+
+@scenario()
+def netmap_and_redirect_in_output(node: Node) -> None:
+    """REDIRECT in OUTPUT sends a packet of the node's own to itself."""
+    _, server = node.router()
+    node.listen("udp", 5353)
+    node.rules("""
+        -t nat -A OUTPUT -p udp --dport 53 -j REDIRECT --to-ports 5353
+        -A INPUT -i lo -p udp --dport 5353
+    """)
+    assert not node.send(IP(src=node.address("eth1"), dst=server.ip, id=5) / QUERY)
+
+
+@scenario(families=(4, 6))
+def notrack_and_zones(node: Node) -> None:
+    """CT --notrack, and CT --zone: the same tuple in two zones is two connections."""
+    client, server = node.router()
+    node.rules("""
+        -t raw -A PREROUTING -i eth0 -p udp --dport 1 -j CT --notrack
+        -t raw -A PREROUTING -i eth0 -p udp --dport 2 -j CT --zone 5
+        -t raw -A PREROUTING -i eth1 -p udp --sport 2 -j CT --zone 5
+        -A FORWARD -m conntrack --ctstate UNTRACKED
+        -A FORWARD -m conntrack --ctstate NEW
+        -A FORWARD -m conntrack --ctstate ESTABLISHED
+    """)
+    client.send(UDP(sport=4000, dport=1), to=server)
+    request = client.send(UDP(sport=4000, dport=2), to=server).only(server)
+    server.send(reply(request, b"answer"))
+    client.send(UDP(sport=4000, dport=3), to=server)
+
+
+@scenario(families=(4, 6))
+def log_and_nflog(node: Node) -> None:
+    """LOG and NFLOG count and let the packet go on."""
+    client, server = node.router()
+    node.rules("""
+        -A FORWARD -j LOG --log-prefix "judge: "
+        -A FORWARD -j NFLOG --nflog-group 5
+        -A FORWARD -p udp -j ACCEPT
+    """)
+    client.send(QUERY, to=server).only(server)
+
+
+@scenario(families=(4, 6))
+def set_target(node: Node) -> None:
+    """SET adds and removes addresses that later rules match."""
+    client, server = node.router()
+    inet = "inet" if node.family == 4 else "inet6"
+    node.ipset(f"create seen hash:ip family {inet}")
+    node.rules("""
+        -A FORWARD -m set --match-set seen src
+        -A FORWARD -p udp --dport 1 -j SET --add-set seen src
+        -A FORWARD -p udp --dport 2 -j SET --del-set seen src
+    """)
+    for port in (3, 1, 3, 2, 3):
+        client.send(UDP(sport=4000, dport=port), to=server)
+
+
+@scenario()
+def classify_and_checksum(node: Node) -> None:
+    """CLASSIFY and CHECKSUM leave the packet as it is."""
+    client, server = node.router()
+    node.rules("""
+        -t mangle -A POSTROUTING -p udp -j CLASSIFY --set-class 1:2
+        -t mangle -A POSTROUTING -p udp -j CHECKSUM --checksum-fill
+    """)
+    client.send(QUERY, to=server).only(server)
+
+
+@scenario(families=(4, 6))
+def mangled_source_is_not_translated_back(node: Node) -> None:
+    """What mangle changes is not undone for the answer: only NAT remembers."""
+    client, server = node.router()
+    node.rules("""
+        -t mangle -A PREROUTING -i eth0 -j MARK --set-mark 0x5
+        -t mangle -A FORWARD -m mark --mark 0x5 -j TOS --set-tos 0x10/0xff
+    """)
+    request = client.send(QUERY, to=server).only(server)
+    answer = server.send(reply(request, b"answer")).only(client)
+    ip = network(answer)
+    assert (ip.tos if isinstance(ip, IP) else ip.tc) == 0
+    assert isinstance(ip, IP | IPv6)
