@@ -93,6 +93,11 @@ class TargetKind(IntEnum):
     TARGET_TRACE = 20
     TARGET_SET = 21
 
+class RpfilterFlag(IntEnum):
+    RPFILTER_LOOSE = 1
+    RPFILTER_VALID_MARK = 2
+    RPFILTER_ACCEPT_LOCAL = 4
+
 class NatFlag(IntEnum):
     NAT_MAP_IPS = 1
     NAT_PORTS = 2
