@@ -401,8 +401,9 @@ cdef inline bint set_put(
         if m == NULL:
             return False
     m.nomatch = 0
-    m.packets = 1
-    m.bytes = p.field[<int>FIELD_LENGTH]
+    if s.counters:
+        m.packets = 1
+        m.bytes = p.field[<int>FIELD_LENGTH]
     m.expires = 0
     if s.timeouts:
         timeout = use.timeout if use.flags & USE_TIMEOUT else s.timeout

@@ -6,7 +6,7 @@ Sources: net/netfilter/xt_tcpudp.c, xt_tcpmss.c, xt_sctp.c, xt_u32.c, xt_mac.c.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from dataplane._fast.packet cimport FIELD_FRAGMENT, Packet
-from dataplane._fast.rule_context cimport DROP, NO
+from dataplane._fast.rule_context cimport DROP
 from dataplane._fast.wire cimport ETH_HLEN, load16, load32, load_mac
 
 
@@ -31,12 +31,15 @@ cdef inline uint8_t match_tcp_option(const Packet *p, uint32_t option, uint8_t i
 
 
 cdef inline uint8_t match_tcp_mss(const Packet *p, const uint32_t *pool, uint8_t invert) noexcept nogil:
-    """xt_tcpmss.c: without the option, only what is inverted holds."""
+    """xt_tcpmss.c: without the option, only what is inverted holds.
+
+    It takes what comes after the IP header of a later fragment for a TCP header, and in IPv6 the IP header itself.
+    """
     cdef const uint8_t *tcp = p.transport
     cdef int64_t length, i = 20
     cdef uint32_t mss
     if p.field[<int>FIELD_FRAGMENT]:
-        return NO
+        tcp = p.net + (p.net[0] & 15) * 4 if p.family == 4 else p.net
     if tcp == NULL or p.tail - tcp < 20:
         return DROP
     length = (tcp[12] >> 4) * 4
