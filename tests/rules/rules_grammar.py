@@ -68,7 +68,10 @@ INVERT = st.sampled_from(["", "", "! "])
 PORT = st.sampled_from(PORTS)
 MASK = st.sampled_from(["", "/0x1", "/0xff", "/0x4000", "/0xffffffff", "/0x0"])
 MARKS = st.sampled_from(["0x0", "0x1", "0x4000", "0x4001", "0xff"])
-PORT_RANGE = st.one_of(PORT.map(str), st.tuples(PORT, PORT).map(lambda pair: f"{min(pair)}:{max(pair)}"))
+# Of all ports the tools print nothing, not even `!`.
+PORT_RANGE = st.one_of(PORT.map(str), st.tuples(PORT, PORT).map(lambda pair: f"{min(pair)}:{max(pair)}")).filter(
+    lambda text: text != "0:65535"
+)
 
 
 def said(option: str, value: st.SearchStrategy[object]) -> st.SearchStrategy[str]:
@@ -176,6 +179,20 @@ def recent() -> st.SearchStrategy[str]:
     return st.one_of(quiet, asking)
 
 
+# Slow enough that no time passes in a test. The settings of a name are the same in all rules, whose order does not
+# count then.
+HASHLIMITS = (
+    "--hashlimit-upto 1/hour --hashlimit-burst 2 --hashlimit-mode srcip --hashlimit-name a",
+    "--hashlimit-above 1/hour --hashlimit-burst 2 --hashlimit-mode srcip --hashlimit-name a",
+    "--hashlimit-upto 1/hour --hashlimit-burst 1 --hashlimit-mode dstip,dstport --hashlimit-dstmask 24 --hashlimit-name b",
+    "--hashlimit-above 1/day --hashlimit-burst 3 --hashlimit-name c --hashlimit-htable-size 16",
+    "--hashlimit-upto 1/hour --hashlimit-burst 1 --hashlimit-mode srcport --hashlimit-name d --hashlimit-htable-size 1 "
+    "--hashlimit-htable-max 2",
+)
+U32 = ("0&0xF0000000=0x40000000", "0>>22&0x3C@0>>16=80,443", "6&0xFF=6:17", "0>>22&0x3C@12>>26&0x3C@0=0:1", "2&0xFFFF=0:60",
+       "8&0xFF=1&&0&0xFF=0x10:0xFF", "4=0&&100=5", "0<<4>>28=5:6")  # fmt: skip
+
+
 @cache
 def anywhere(family: int) -> st.SearchStrategy[str]:
     """Matches that may stand in any rule."""
@@ -224,13 +241,124 @@ def anywhere(family: int) -> st.SearchStrategy[str]:
         said("dscp", st.sampled_from(["0", "4", "46"])).map("-m dscp {}".format),
         said("pkt-type", st.sampled_from(["unicast", "broadcast", "multicast"])).map("-m pkttype {}".format),
         some_of(said("src-range", span), said("dst-range", span)).map("-m iprange {}".format),
+        st.sampled_from(HASHLIMITS).map("-m hashlimit {}".format),
+        st.builds('-m u32 {}--u32 "{}"'.format, INVERT, st.sampled_from(U32)),
+    )
+
+
+# One set of each type, for a family; the counters of some count, and `nomatch` cuts holes.
+SETS = """\
+create A{f} hash:ip family {inet} counters
+create B{f} hash:ip,port family {inet}
+create C{f} hash:ip,port,ip family {inet} counters
+create D{f} hash:net family {inet} counters
+create E{f} hash:net,port family {inet}
+create F{f} hash:ip,port,net family {inet}
+create P{f} bitmap:port range 0-1023 counters
+create L{f} list:set counters
+create T{f} hash:ip family {inet} timeout 600
+create N{f} hash:ip family {inet} netmask {netmask}
+"""
+MEMBERS = {
+    4: """\
+add A4 10.0.0.2
+add A4 10.1.2.3
+add B4 10.0.0.1,tcp:80
+add B4 10.0.0.1,udp:53
+add B4 10.0.0.2,icmp:echo-request
+add C4 10.0.0.1,tcp:80,10.0.0.2
+add D4 10.0.0.0/8
+add D4 10.1.2.0/24 nomatch
+add D4 224.0.0.0/4
+add E4 10.0.0.0/24,tcp:80
+add E4 10.0.0.0/31,sctp:22
+add F4 10.0.0.1,udp:53,10.0.0.0/8
+add F4 10.0.0.1,tcp:443,10.1.0.0/16 nomatch
+add P4 80
+add P4 53
+add L4 A4
+add L4 D4
+add T4 10.0.0.2 timeout 500
+add N4 10.1.2.0
+""",
+    6: """\
+add A6 fd00::2
+add A6 fd00:0:0:1::1
+add B6 fd00::1,tcp:80
+add B6 fd00::1,udp:53
+add B6 fd00::2,ipv6-icmp:echo-request
+add C6 fd00::1,tcp:80,fd00::2
+add D6 fd00::/8
+add D6 fd00:0:0:1::/64 nomatch
+add E6 fd00::/64,tcp:80
+add E6 fd00::/127,sctp:22
+add F6 fd00::1,udp:53,fd00::/16
+add P6 80
+add P6 53
+add L6 A6
+add L6 D6
+add T6 fd00::2 timeout 500
+add N6 fd00::
+""",
+}
+DIMENSIONS = {"A": 1, "B": 2, "C": 3, "D": 1, "E": 2, "F": 3, "P": 1, "L": 1, "T": 1, "N": 1}
+
+
+def sets(family: int) -> str:
+    inet, netmask = ("inet", 24) if family == 4 else ("inet6", 64)
+    return SETS.format(f=family, inet=inet, netmask=netmask) + MEMBERS[family]
+
+
+@cache
+def of_sets(family: int) -> st.SearchStrategy[str]:
+    name = st.sampled_from(sorted(DIMENSIONS))
+    directions = st.lists(st.sampled_from(["src", "dst"]), min_size=3, max_size=3)
+    return st.builds(
+        lambda bang, name, ways, option: (
+            f"-m set {bang}--match-set {name}{family} {','.join(ways[: DIMENSIONS[name]])} {option}".rstrip()
+        ),
+        INVERT,
+        name,
+        directions,
+        st.sampled_from(
+            [
+                "",
+                "",
+                "",
+                "--return-nomatch",
+                "! --update-counters",
+                "--packets-gt 1",
+                "! --packets-eq 1",
+                "--bytes-lt 90",
+                "! --update-subcounters",
+            ]
+        ),
+    )
+
+
+@cache
+def into_sets(family: int) -> st.SearchStrategy[str]:
+    name = st.sampled_from(sorted(DIMENSIONS))
+    directions = st.lists(st.sampled_from(["src", "dst"]), min_size=3, max_size=3)
+    return st.builds(
+        lambda verb, name, ways: f"-j SET --{verb} {name}{family} {','.join(ways[: DIMENSIONS[name]])}",
+        st.sampled_from(["add-set", "del-set"]),
+        name,
+        directions,
+    ).flatmap(lambda text: st.sampled_from([text, f"{text} --exist"] if "add" in text else [text]))
+
+
+@cache
+def of_routes() -> st.SearchStrategy[str]:
+    return st.sampled_from(["", "--loose", "--accept-local", "--invert", "--loose --accept-local", "--validmark"]).map(
+        lambda text: f"-m rpfilter {text}".rstrip()
     )
 
 
 @cache
 def target(family: int, table: str, chain: str) -> st.SearchStrategy[str]:
     choices: list[st.SearchStrategy[str]] = [
-        st.sampled_from(["", "-j ACCEPT", "-j DROP", "-j RETURN"]),
+        st.sampled_from(["", "-j ACCEPT", "-j DROP" if table != "nat" else "-j ACCEPT", "-j RETURN"]),
         st.builds("-j MARK --set-xmark {}{}".format, MARKS, MASK),
         st.sampled_from(["--and-mark 0xf0", "--or-mark 0x4000", "--xor-mark 1"]).map("-j MARK {}".format),
         st.sampled_from(
@@ -265,8 +393,8 @@ BASE_CHAINS = {
 
 
 @cache
-def condition(family: int, table: str, chain: str) -> st.SearchStrategy[str]:
-    """One thing that a rule asks."""
+def condition(family: int, table: str, chain: str, host: bool) -> st.SearchStrategy[str]:
+    """One thing that a rule asks. host: also of sets and routes, which a host must have."""
     names = st.sampled_from(["eth0", "veth+", "eth+", "cni0", "none", "veth2"])
     protocols = by_protocol(family)
     asked: list[st.SearchStrategy[str]] = [
@@ -283,20 +411,24 @@ def condition(family: int, table: str, chain: str) -> st.SearchStrategy[str]:
         asked.append(st.builds("{}-o {}".format, INVERT, names))
     if family == 4:
         asked.append(st.sampled_from(["-f", "! -f"]))
+    if host:
+        asked += [of_sets(family), of_sets(family), of_routes()]
     return st.one_of(asked)
 
 
 @st.composite
-def rule(draw: st.DrawFn, family: int, table: str, chain: str, chains: tuple[str, ...]) -> str:
+def rule(draw: st.DrawFn, family: int, table: str, chain: str, chains: tuple[str, ...], host: bool = False) -> str:
     """One rule as someone may type it, with few conditions, so that some packets pass. chains: where it may go."""
     parts: list[str] = []
     for _ in range(draw(st.integers(0, 2))):
-        part = draw(condition(family, table, chain))
+        part = draw(condition(family, table, chain, host))
         # Each of these may stand once.
         if not any(f" {option} " in f" {' '.join(parts)} " and f" {option} " in f" {part} " for option in ONCE):
             parts.append(part)
     if chains and draw(st.integers(0, 2)) == 0:
         parts.append(f"{draw(st.sampled_from(['-j', '-g']))} {draw(st.sampled_from(chains))}")
+    elif host and draw(st.integers(0, 3)) == 0:
+        parts.append(draw(into_sets(family)))
     else:
         parts.append(draw(target(family, table, chain)))
     return " ".join(filter(None, parts))
@@ -306,7 +438,7 @@ ONCE = ("-s", "-d", "-p", "-i", "-o", "-f")
 
 
 @st.composite
-def ruleset(draw: st.DrawFn, family: int, table: str, base: tuple[str, ...], rules: int = 5) -> str:
+def ruleset(draw: st.DrawFn, family: int, table: str, base: tuple[str, ...], rules: int = 5, host: bool = False) -> str:
     """What iptables-restore takes: a table with some of its chains and some others, up to so many rules in each."""
     policy = st.sampled_from(["ACCEPT", "DROP"]) if table != "nat" else st.just("ACCEPT")
     lines = [f"*{table}", *(f":{chain} {draw(policy)} [0:0]" for chain in base)]
@@ -314,7 +446,7 @@ def ruleset(draw: st.DrawFn, family: int, table: str, base: tuple[str, ...], rul
     for chain in (*base, *USER_CHAINS):
         # A user chain goes only to those behind it, so that there is no loop.
         ahead = USER_CHAINS[USER_CHAINS.index(chain) + 1 :] if chain in USER_CHAINS else USER_CHAINS
-        for text in draw(st.lists(rule(family, table, chain, ahead), max_size=rules)):
+        for text in draw(st.lists(rule(family, table, chain, ahead, host), max_size=rules)):
             lines.append(f"-A {chain} {text}")
     return "\n".join([*lines, "COMMIT", ""])
 

@@ -123,6 +123,7 @@ class Twin:
     nth: dict[tuple[str, str, int, int], int] = field(default_factory=dict)
     recent: dict[str, OrderedDict[tuple[int, int], list[Any]]] = field(default_factory=dict)
     credit: dict[tuple[str, str, int, int], tuple[int, int]] = field(default_factory=dict)
+    buckets: dict[str, dict[tuple[int, int, int, int], list[int]]] = field(default_factory=dict)
 
     def walk(self, table: str, hook: str, seen: Seen) -> tuple[str, Extension | None]:
         """ACCEPT, DROP, or TERMINAL with the target that ended it."""
@@ -425,6 +426,73 @@ class Twin:
         self.credit[place] = (credit - cost if credit >= cost else credit, seen.time)
         return credit >= cost
 
+    def match_hashlimit(self, match: Extension, seen: Seen, place: Any) -> bool:
+        above = match.has("hashlimit-above")
+        # The settings of the first rule of a name are those of all.
+        first = self.first_of(match.value("hashlimit-name"))
+        modes = first.value("hashlimit-mode", 0)
+        whole = 32 if seen.family == 4 else 128
+        key = [0, 0, 0, 0]
+        for at, (bit, option, address) in enumerate(
+            ((1, "hashlimit-dstmask", seen.destination), (2, "hashlimit-srcmask", seen.source))
+        ):
+            if modes & bit:
+                shift = whole - first.value(option, whole)
+                key[at] = address >> shift << shift
+        protocol, fragment, data = seen.transport
+        for at, (bit, offset) in enumerate(((4, 2), (8, 0)), 2):
+            if modes & bit and protocol in (6, 17, 132, 136):
+                if fragment or len(data) < 4:
+                    raise HotDrop
+                key[at] = int.from_bytes(data[offset : offset + 2], "big")
+        cost = first.value("hashlimit-upto", first.value("hashlimit-above")) * 100_000
+        full = cost * first.value("hashlimit-burst")
+        expire = first.value("hashlimit-htable-expire", 10_000) * 1_000_000
+        rows = first.value("hashlimit-htable-size", 0) or 8192
+        limit = max(first.value("hashlimit-htable-max", 0) or 8 * rows, rows)
+        table = self.buckets.setdefault(first.value("hashlimit-name"), {})
+        for idle in [known for known, bucket in table.items() if bucket[1] + expire < seen.time]:
+            del table[idle]
+        bucket = table.get(tuple(key))  # type: ignore[call-overload]
+        if bucket is None:
+            if len(table) >= limit:
+                raise HotDrop
+            bucket = table[tuple(key)] = [full, seen.time]  # type: ignore[index]
+        bucket[0] = min(full, bucket[0] + seen.time - bucket[1])
+        bucket[1] = seen.time
+        if bucket[0] < cost:
+            return above
+        bucket[0] -= cost
+        return not above
+
+    def first_of(self, name: str) -> Extension:
+        for _, _, rule in self.ruleset.rules():
+            for match in rule.specification(self.ruleset.family).matches:
+                if match.name == "hashlimit" and match.value("hashlimit-name") == name:
+                    return match
+        raise AssertionError
+
+    def match_u32(self, match: Extension, seen: Seen, place: Any) -> bool:
+        return all(self.compared(test, seen.data) for test in match.value("u32")) != match.inverted("u32")
+
+    def compared(self, test: Any, data: bytes) -> bool:
+        if len(data) < 4 or test.start > len(data) - 4:
+            return False
+        base, value = 0, int.from_bytes(data[test.start : test.start + 4], "big")
+        for operator, number in test.steps:
+            if operator == "&":
+                value &= number
+            elif operator == "<<":
+                value = value << (number & 31) & 0xFFFFFFFF
+            elif operator == ">>":
+                value >>= number & 31
+            else:
+                base += value
+                if base + number + 4 > len(data):
+                    return False
+                value = int.from_bytes(data[base + number : base + number + 4], "big")
+        return any(low <= value <= high for low, high in test.ranges)
+
     def match_physdev(self, match: Extension, seen: Seen, place: Any) -> bool:
         if not seen.physin and not seen.physout:
             return all(given.inverted for given in match.given.values())
@@ -484,8 +552,9 @@ class Twin:
 
     def match_tcpmss(self, match: Extension, seen: Seen, place: Any) -> bool:
         _, fragment, data = seen.transport
-        if fragment:
-            return False
+        if fragment and seen.family == 6:
+            # The kernel takes the IP header for a TCP header.
+            data = seen.data
         if len(data) < 20:
             raise HotDrop
         low, high = match.value("mss")

@@ -270,6 +270,7 @@ COMMIT
         ('*filter\n-A FORWARD -m comment --comment "x\nCOMMIT', 2, '"', "a quote is not closed"),
         ("*nat\n:A - [0:0]\n-A A -j MASQUERADE\n-A OUTPUT -j A\nCOMMIT", 3, "-j MASQUERADE", "has no place in OUTPUT"),
         ("*filter\n-A INPUT -j DNAT --to-destination 1.2.3.4\nCOMMIT", 2, "-j DNAT", "has no place in table filter"),
+        ("*nat\n-A OUTPUT -j DROP\nCOMMIT", 2, "-j DROP", "not intended for filtering"),
         ("*filter\n-E A B\nCOMMIT", 2, "-E", "not a command that is understood"),
         ("*filter\n[1:2]\nCOMMIT", 2, "[1:2]", "counters without a rule"),
         ("*filter\n-D INPUT -j DROP\nCOMMIT", 2, "-D", "the chain has no such rule"),

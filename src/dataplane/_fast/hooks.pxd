@@ -17,7 +17,7 @@ from dataplane._fast.packet cimport (
     packet_interfaces,
 )
 from dataplane._fast.reason cimport Reason
-from dataplane._fast.rule_match cimport RuleContext
+from dataplane._fast.rule_context cimport RuleContext
 from dataplane._fast.rules cimport RULE_ACCEPT, RULE_TERMINAL, rules_run
 from dataplane._fast.ruleset cimport (
     NAT_MAP_IPS, REJECT_TCP_RESET, RuleSet, TABLE_NAT, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP, TARGET_REDIRECT,
@@ -157,6 +157,7 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
     memset(&context, 0, sizeof(context))
     context.fib = &host.fib
     context.chance = &host.chance
+    context.conntrack = host.netfilter.conntrack
     context.now = p.time
     for i in range(entries.count):
         entry = &entries.entries[i]

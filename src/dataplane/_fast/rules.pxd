@@ -16,12 +16,17 @@ from dataplane._fast.rule_event cimport (
     EVENT_HOTDROP, EVENT_LOG, EVENT_NFLOG, EVENT_POLICY, EVENT_RETURN, EVENT_RULE, RuleEvent, RuleEventKind, RuleTap,
     tap_append,
 )
-from dataplane._fast.rule_match cimport DROP, NO, RuleContext, YES, connection_state, op_other
-from dataplane._fast.rule_target cimport target_connmark, target_mark, target_notrack, target_tos, target_ttl
+from dataplane._fast.ipset cimport CompiledSets
+from dataplane._fast.rule_connection cimport connection_state
+from dataplane._fast.rule_context cimport DROP, NO, RuleContext, YES
+from dataplane._fast.rule_match cimport op_other
+from dataplane._fast.rule_target cimport (
+    target_connmark, target_mark, target_notrack, target_set, target_tcpmss, target_tos, target_ttl,
+)
 from dataplane._fast.ruleset cimport (
     Chain, OP_WORD, Op, Rule, RuleSet, Run, TARGET_ACCEPT, TARGET_CONNMARK, TARGET_CONTINUE, TARGET_DROP, TARGET_GOTO,
     TARGET_JUMP, TARGET_LOG, TARGET_MARK, TARGET_NETMAP, TARGET_NFLOG, TARGET_NOTRACK, TARGET_REJECT, TARGET_RETURN,
-    TARGET_TOS, TARGET_TRACE, TARGET_TTL, Table, TableKind, Target,
+    TARGET_SET, TARGET_TCPMSS, TARGET_TOS, TARGET_TRACE, TARGET_TTL, Table, TableKind, Target,
 )
 
 cpdef enum RuleVerdict:
@@ -90,11 +95,11 @@ cdef inline uint8_t rest_matches(
     return YES
 
 
-cdef inline void act(
+cdef inline bint act(
     RuleSet *rules, const Rule *rule, Packet *p, RuleContext *context, TableKind table, Hook hook, int32_t chain,
     int32_t at,
 ) noexcept nogil:
-    """A target that lets the packet go on."""
+    """A target that lets the packet go on; False where it drops it after all."""
     cdef const Target *target = rules.targets + rule.argument
     cdef uint8_t kind = rule.target
     if kind == TARGET_MARK:
@@ -108,11 +113,16 @@ cdef inline void act(
         target_ttl(target, p)
     elif kind == TARGET_TOS:
         target_tos(target, p)
+    elif kind == TARGET_TCPMSS:
+        return target_tcpmss(target, p, context)
+    elif kind == TARGET_SET:
+        target_set(target, p, rules.sets, rules.pool, context.now)
     elif kind == TARGET_TRACE:
         p.traced = 1
     elif kind == TARGET_LOG or kind == TARGET_NFLOG:
         if context.log != NULL:
             tell(context.log, p, EVENT_LOG if kind == TARGET_LOG else EVENT_NFLOG, table, hook, chain, at, kind)
+    return True
 
 
 cdef inline uint8_t rules_run(
@@ -180,7 +190,9 @@ cdef inline uint8_t rules_run(
                 terminal[0] = rules.targets + rule.argument
                 return RULE_TERMINAL
             if kind != TARGET_CONTINUE:
-                act(rules, rule, p, context, table, hook, chain, at)
+                if not act(rules, rule, p, context, table, hook, chain, at):
+                    return RULE_DROP
+                length = field[<int>FIELD_LENGTH]
                 traced = p.traced and context.tap != NULL
                 if traced:
                     tell(context.tap, p, EVENT_RULE, table, hook, chain, at, kind)
@@ -211,4 +223,7 @@ cdef class CompiledRules:
     cdef readonly object state
     cdef object stack
     cdef int32_t recent_count
+    cdef int32_t hashlimit_count
+    cdef int32_t conncount_count
     cdef readonly tuple recent_names
+    cdef readonly CompiledSets sets

@@ -5,6 +5,8 @@ from typing import Any, Final, TypeAlias, TypedDict, Unpack, final
 import numpy as np
 import numpy.typing as npt
 
+from dataplane._fast.ipset import CompiledSets
+
 _Rows: TypeAlias = npt.NDArray[np.void]
 _Words: TypeAlias = tuple[int, int, int, int]
 
@@ -28,6 +30,9 @@ class RuleProgram:
     depth: int
     chain_names: tuple[tuple[str, str], ...]
     recents: tuple[tuple[str, int, int, int, int, int], ...]
+    hashlimits: tuple[tuple[str, tuple[int, ...]], ...]
+    conncounts: int
+    set_names: tuple[str, ...]
     ops: _Rows
     rules: _Rows
     runs: _Rows
@@ -50,6 +55,9 @@ class RuleProgram:
         pool: npt.NDArray[np.uint32],
         state: npt.NDArray[np.uint64],
         recents: Iterable[tuple[str, int, int, int, int, int]],
+        hashlimits: Iterable[tuple[str, tuple[int, ...]]],
+        conncounts: int,
+        set_names: Iterable[str],
         depth: int,
         chain_names: Iterable[tuple[str, str]],
     ) -> None: ...
@@ -61,7 +69,8 @@ class CompiledRules:
     policies: Final[npt.NDArray[np.uint64]]
     state: Final[npt.NDArray[np.uint64]]
     recent_names: Final[tuple[str, ...]]
-    def __new__(cls, program: RuleProgram) -> CompiledRules: ...
+    sets: Final[CompiledSets | None]
+    def __new__(cls, program: RuleProgram, sets: CompiledSets | None = None) -> CompiledRules: ...
     def clear_counters(self) -> None: ...
     def recent(self, name: str) -> list[tuple[_Words, int, int, tuple[int, ...]]]: ...
 

@@ -8,17 +8,21 @@ cimport cython
 import numpy as np
 
 from dataplane._fast.chance cimport CHOICE_STATISTIC, Chance, chance_seed
+from dataplane._fast.conncount cimport Conncount, conncount_clear
 from dataplane._fast.conntrack cimport Conn
 from dataplane._fast.fib cimport Fib, NextHop, Route, fib_add_hop, fib_add_route, fib_free, fib_index
+from dataplane._fast.hashlimit cimport HashlimitTable, hashlimit_clear
 from dataplane._fast.interface cimport Interface
+from dataplane._fast.ipset cimport CompiledSets
 from dataplane._fast.packet cimport (
     FIELD_BRIDGED, FIELD_MARK, FIELD_PHYSIN, FIELD_PHYSOUT, FIELD_PKTTYPE, Hook, Packet, packet_interfaces, packet_read,
 )
 from dataplane._fast.recent cimport RECENT_LIMIT, RecentEntry, RecentList, recent_clear
 from dataplane._fast.rule_event cimport RuleEvent, RuleTap
-from dataplane._fast.rule_match cimport RuleContext
+from dataplane._fast.rule_context cimport RuleContext
 from dataplane._fast.ruleset cimport (
-    Chain, OP_RECENT, Op, Rule, Run, TARGET_GOTO, TARGET_JUMP, TARGET_REJECT, Table, TableKind, Target,
+    Chain, OP_CONNLIMIT, OP_HASHLIMIT, OP_RECENT, OP_SET, Op, Rule, Run, TARGET_GOTO, TARGET_JUMP, TARGET_REJECT,
+    Table, TableKind, Target,
 )
 
 cdef Op an_op
@@ -58,16 +62,23 @@ class RuleProgram:
 
     Arrays as in ruleset.pxd: ops, rules, runs, keys, targets, chains, tables (5, by TableKind), pool (uint32), state
     (uint64, the first values). recents: (name, stamps, four words of mask) of each list that `recent` rules share.
-    depth: of the deepest chain of jumps. chain_names: (table, chain) of each chain. Raises ValueError.
+    hashlimits: (name, words) of each table that `hashlimit` rules share, words as `HashlimitTable` has them: four of
+    the destination mask, four of the source mask, ports, cost, full, expire, limit. conncounts: how many rules count
+    connections. set_names: of the host's sets, by index. depth: of the deepest chain of jumps. chain_names: (table,
+    chain) of each chain. Raises ValueError.
     """
 
     def __init__(
-        self, *, ops, rules, runs, keys, targets, chains, tables, pool, state, recents, int depth, chain_names,
+        self, *, ops, rules, runs, keys, targets, chains, tables, pool, state, recents, hashlimits, int conncounts,
+        set_names, int depth, chain_names,
     ):
         self.rule_count = len(rules)
         self.chain_count = len(chains)
         self.chain_names = tuple(chain_names)
         self.recents = tuple(recents)
+        self.hashlimits = tuple(hashlimits)
+        self.conncounts = conncounts
+        self.set_names = tuple(set_names)
         self.depth = depth
         self.state_count = len(state)
         check(len(tables) == 5, "tables")
@@ -93,8 +104,15 @@ class RuleProgram:
         words = ops[ops["kind"] != 0]
         check(words["a"] <= len(pool), "constants of a test")
         check((words["c"] <= len(state)), "state of a test")
-        for index in ops["c"][ops["kind"] == <int>OP_RECENT]:
-            check(index < len(state) and state[index] < len(self.recents), "list of a test")
+        for kind, count in (
+            (<int>OP_RECENT, len(self.recents)),
+            (<int>OP_HASHLIMIT, len(self.hashlimits)),
+            (<int>OP_CONNLIMIT, conncounts),
+        ):
+            for index in ops["c"][ops["kind"] == kind]:
+                check(index < len(state) and state[index] < count, "memory of a test")
+        for at in ops["a"][ops["kind"] == <int>OP_SET]:
+            check(at < len(pool) and pool[at] < len(self.set_names), "set of a test")
         self.ops = frozen(ops, OP_DTYPE)
         self.rules = frozen(rules, RULE_DTYPE)
         self.runs = frozen(runs, RUN_DTYPE)
@@ -110,11 +128,12 @@ class RuleProgram:
 cdef class CompiledRules:
     """One host's rules of one family: a program, and this host's counters and states.
 
+    sets: the host's sets, by the names that the program has; needed where it has any.
     counters: uint64 (rules, 2) of packets and bytes, in the order of iptables-save. policies: the same for chains; only
     those of base chains move.
     """
 
-    def __cinit__(self, program):
+    def __cinit__(self, program, CompiledSets sets=None):
         cdef const Op[::1] ops = program.ops
         cdef const Rule[::1] rules = program.rules
         cdef const Run[::1] runs = program.runs
@@ -127,7 +146,12 @@ cdef class CompiledRules:
         cdef uint64_t[::1] state
         cdef int32_t[::1] stack
         cdef RecentList *list
-        cdef int32_t i
+        cdef HashlimitTable *table
+        cdef int32_t i, word
+        if program.set_names and (sets is None or sets.names != program.set_names):
+            raise ValueError("these are not the sets that the rules were compiled for")
+        self.sets = sets
+        self.rules.sets = sets.sets if sets is not None else NULL
         self.program = program
         self.counters = np.zeros((max(program.rule_count, 1), 2), np.uint64)[:program.rule_count]
         self.policies = np.zeros((max(program.chain_count, 1), 2), np.uint64)[:program.chain_count]
@@ -160,6 +184,18 @@ cdef class CompiledRules:
             list.stamps = stamps
             list.limit = RECENT_LIMIT
             list.mask[0], list.mask[1], list.mask[2], list.mask[3] = m0, m1, m2, m3
+        self.hashlimit_count = len(program.hashlimits)
+        self.rules.hashlimits = <HashlimitTable *>calloc(self.hashlimit_count + 1, sizeof(HashlimitTable))
+        self.conncount_count = program.conncounts
+        self.rules.conncounts = <Conncount *>calloc(self.conncount_count + 1, sizeof(Conncount))
+        if self.rules.hashlimits == NULL or self.rules.conncounts == NULL:
+            raise MemoryError
+        for i, (_, words) in enumerate(program.hashlimits):
+            table = &self.rules.hashlimits[i]
+            for word in range(4):
+                table.destination[word] = words[word]
+                table.source[word] = words[4 + word]
+            table.ports, table.cost, table.full, table.expire, table.limit = words[8:]
 
     def __dealloc__(self):
         cdef int32_t i
@@ -167,6 +203,14 @@ cdef class CompiledRules:
             for i in range(self.recent_count):
                 recent_clear(&self.rules.recent[i])
             free(self.rules.recent)
+        if self.rules.hashlimits != NULL:
+            for i in range(self.hashlimit_count):
+                hashlimit_clear(&self.rules.hashlimits[i])
+            free(self.rules.hashlimits)
+        if self.rules.conncounts != NULL:
+            for i in range(self.conncount_count):
+                conncount_clear(&self.rules.conncounts[i])
+            free(self.rules.conncounts)
 
     def clear_counters(self):
         """Set every counter of rules and policies to 0, as iptables -Z does."""
@@ -344,6 +388,7 @@ cdef class RuleBench:
         tap.limit = log.limit = 1 << 20
         context.fib = &self.fib
         context.chance = &self.chance
+        context.conntrack = NULL
         context.now = p.time
         context.tap = &tap
         context.log = &log
@@ -352,7 +397,7 @@ cdef class RuleBench:
         return Evaluation(
             RuleVerdict(verdict),
             -1 if target == NULL else <int>(target - self.rules.rules.targets),
-            bytes(frame)[len(mac):len(frame) - 64],
+            bytes(frame)[len(mac):len(mac) + <object>(p.tail - p.net)],
             p.field[<int>FIELD_MARK],
             p.ctinfo,
             ct.mark,
@@ -375,6 +420,7 @@ cdef class RuleBench:
         self.fill(&p, frame, 0, options, &ct)
         context.fib = &self.fib
         context.chance = &self.chance
+        context.conntrack = NULL
         context.now = p.time
         context.tap = NULL
         context.log = NULL

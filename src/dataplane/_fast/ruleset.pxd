@@ -6,6 +6,9 @@ The rows are the kernel-side mirror of `iptables-save`; how a row is evaluated i
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from dataplane._fast.conncount cimport Conncount
+from dataplane._fast.hashlimit cimport HashlimitTable
+from dataplane._fast.ipset cimport IpSet
 from dataplane._fast.recent cimport RecentList
 
 cpdef enum TableKind:
@@ -58,17 +61,16 @@ cpdef enum OpKind:
     OP_STATISTIC_NTH        # pool: last number; state: number of the packet before
     OP_RECENT               # pool: RecentFlag, field of the address, seconds, hits; state: index of the list
     OP_LIMIT                # pool: cost and full credit in ns, high word first; state: credit, time
-    OP_HASHLIMIT
-    OP_CONNLIMIT
-    OP_CONNBYTES
-    OP_SET
-    OP_RPFILTER
-    OP_U32
+    OP_HASHLIMIT            # state: index of the table
+    OP_CONNLIMIT            # pool: field of the address, four words of mask, limit; state: index of the counts
+    OP_CONNBYTES            # pool: 0 packets 1 bytes 2 bytes a packet; 0 original 1 reply 2 both; low and high
+    OP_SET                  # pool: index of the set, SetUse
+    OP_RPFILTER             # pool: RpfilterFlag
+    OP_U32                  # pool: as match_u32 says
     OP_TCP_OPTION           # pool: option
     OP_TCP_MSS              # pool: low, high
     OP_SCTP_CHUNKS          # pool: 0 any, 1 all, 2 only; 8 words of types; then type << 16 | flag mask << 8 | flags
     OP_MAC                  # pool: two words
-    OP_SOCKET
 
 cpdef enum RecentFlag:
     RECENT_CHECK = 1
@@ -102,7 +104,12 @@ cpdef enum TargetKind:
     TARGET_LOG
     TARGET_NFLOG
     TARGET_TRACE
-    TARGET_SET
+    TARGET_SET              # value, mask: where the pool has a set to add to and one to take from, plus one; 0: none
+
+cpdef enum RpfilterFlag:
+    RPFILTER_LOOSE = 1
+    RPFILTER_VALID_MARK = 2
+    RPFILTER_ACCEPT_LOCAL = 4
 
 cpdef enum NatFlag:
     """NF_NAT_RANGE_ flags of the kernel."""
@@ -200,4 +207,7 @@ cdef struct RuleSet:
     uint64_t *policies      # packets and bytes of each chain's policy
     uint64_t *state         # of ops that remember
     RecentList *recent      # by the state word of OP_RECENT
+    HashlimitTable *hashlimits
+    Conncount *conncounts
+    IpSet *sets             # of the host, not owned
     int32_t *stack          # two words for each level of the deepest chain of jumps

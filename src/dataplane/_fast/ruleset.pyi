@@ -60,7 +60,6 @@ class OpKind(IntEnum):
     OP_TCP_MSS = 21
     OP_SCTP_CHUNKS = 22
     OP_MAC = 23
-    OP_SOCKET = 24
 
 class RecentFlag(IntEnum):
     RECENT_CHECK = 1
@@ -93,6 +92,11 @@ class TargetKind(IntEnum):
     TARGET_NFLOG = 19
     TARGET_TRACE = 20
     TARGET_SET = 21
+
+class RpfilterFlag(IntEnum):
+    RPFILTER_LOOSE = 1
+    RPFILTER_VALID_MARK = 2
+    RPFILTER_ACCEPT_LOCAL = 4
 
 class NatFlag(IntEnum):
     NAT_MAP_IPS = 1

@@ -23,6 +23,7 @@ from dataplane._fast.rules import (
     RuleProgram,
 )
 from dataplane._fast.ruleset import OpKind, TableKind, TargetKind
+from dataplane.datapath.compile_sets import Sets
 from dataplane.errors import DumpError
 from dataplane.host.iptables import BUILT_IN, Rule, Ruleset, check
 from dataplane.host.iptables_rule import Specification
@@ -81,19 +82,19 @@ class Inline(NamedTuple):
 PASS = Inline(0, 0, ANY, 0)
 
 
-def compile_rules(ruleset: Ruleset, slots: Mapping[str, int]) -> CompiledRules:
+def compile_rules(ruleset: Ruleset, slots: Mapping[str, int], sets: Sets | None = None) -> CompiledRules:
     """The rules of one host and family, with counters at 0.
 
-    slots: of the host's interfaces, by name. Raises DumpError for what is read but not evaluated, and for what the
-    kernel would refuse.
+    slots: of the host's interfaces, by name. sets: the host's, which the rules of both families use. Raises DumpError
+    for what is read but not evaluated, and for what the kernel would refuse.
     """
-    return CompiledRules(compile_program(ruleset, slots))
+    return CompiledRules(compile_program(ruleset, slots, sets), None if sets is None else sets.compiled)
 
 
-def compile_program(ruleset: Ruleset, slots: Mapping[str, int]) -> RuleProgram:
-    """The frozen rows alone: hosts with the same rules and the same interfaces may share them."""
+def compile_program(ruleset: Ruleset, slots: Mapping[str, int], sets: Sets | None = None) -> RuleProgram:
+    """The frozen rows alone: hosts with the same rules, interfaces and sets may share them."""
     check(ruleset)
-    compiler = _Compiler(ruleset, slots)
+    compiler = _Compiler(ruleset, slots, sets)
     compiler.run()
     return compiler.program()
 
@@ -202,9 +203,10 @@ def _arrange(ops: list[OpRow], udp: bool) -> tuple[Inline, list[OpRow], int]:
 
 
 class _Compiler:
-    def __init__(self, ruleset: Ruleset, slots: Mapping[str, int]) -> None:
+    def __init__(self, ruleset: Ruleset, slots: Mapping[str, int], sets: Sets | None) -> None:
         self.ruleset = ruleset
         self.slots = slots
+        self.sets = sets
         self.ops: list[OpRow] = []
         self.rules: list[tuple[int, ...]] = []
         self.runs: list[tuple[int, int, int, int]] = []
@@ -217,6 +219,8 @@ class _Compiler:
         self.state: list[int] = []
         self.recents: list[tuple[str, int, int, int, int, int]] = []
         self.recent_index: dict[str, int] = {}
+        self.hashlimits: dict[str, tuple[int, ...]] = {}
+        self.conncounts = 0
         self.bases = [[-1] * 5 for _ in range(5)]
         self.present = [0] * 5
         self.uses_state = [0] * 5
@@ -268,6 +272,9 @@ class _Compiler:
         self.ops += ops
 
     def target(self, action: Action) -> int:
+        value, mask = action.value, action.mask
+        if action.kind == TargetKind.TARGET_SET:
+            value, mask = (0 if use is None else self.set_use(use) + 1 for use in (action.add, action.delete))
         first, last = _words_of(action.first, action.family), _words_of(action.last, action.family)
         self.targets.append(
             (
@@ -276,8 +283,8 @@ class _Compiler:
                 action.min_port,
                 action.max_port,
                 action.base_port,
-                action.value,
-                action.mask,
+                value,
+                mask,
                 *first,
                 *last,
             )
@@ -323,6 +330,8 @@ class _Compiler:
             case CtAddress(word, value, mask, family, invert, absent):
                 pair = (*_words_of(mask, family), *_words_of(value, family))
                 yield self.op(OpKind.OP_CT_ADDRESS, (word, int(absent), *pair), invert)
+            case Custom(OpKind.OP_SET, words, _, invert, _):
+                yield (OpKind.OP_SET, 0, int(invert), 0, self.set_use(test), len(words) + 1, 0)
             case Custom(kind, words, state, invert, shared):
                 at = len(self.state)
                 self.state += state
@@ -379,18 +388,34 @@ class _Compiler:
         yield self.op(OpKind.OP_ANY_OF, rows, invert)
 
     def share(self, shared: Shared) -> int:
-        """The index of a list of `recent`: all rules of a host that name it use the same."""
-        if shared.kind != "recent":
-            raise Refused(shared.kind, "read and printed, but not evaluated")
+        """The index of a test's memory. What has a name is one for all rules of the host and family that use it."""
+        if shared.kind == "connlimit":
+            self.conncounts += 1
+            return self.conncounts - 1
+        if shared.kind == "hashlimit":
+            # The settings of the first rule hold for all, as in the kernel.
+            self.hashlimits.setdefault(shared.name, shared.settings)
+            return list(self.hashlimits).index(shared.name)
         stamps, *mask = shared.settings
         at = self.recent_index.get(shared.name)
         if at is None:
             at = self.recent_index[shared.name] = len(self.recents)
             self.recents.append((shared.name, stamps, *mask))  # type: ignore[arg-type]
         elif self.recents[at][1] < stamps:
-            # A later rule asks for more hits; the mask stays that of the first, as in the kernel.
+            # A later rule asks for more hits; the mask stays that of the first.
             self.recents[at] = (shared.name, stamps, *self.recents[at][2:])
         return at
+
+    def set_use(self, use: Custom) -> int:
+        """Where the pool has the index of a set and how it is used."""
+        assert use.shared is not None
+        name = use.shared.name
+        label = f"set {name}"
+        if self.sets is None or name not in self.sets.index:
+            raise Refused(label, "the host has no such set")
+        if name in self.sets.refused:
+            raise Refused(label, f"type {self.sets.refused[name]} is read and printed, but not evaluated")
+        return self.constants((self.sets.index[name], *use.words))
 
     # -- rows --
 
@@ -426,6 +451,9 @@ class _Compiler:
             pool=np.array(self.pool, np.uint32),
             state=np.array(self.state, np.uint64),
             recents=self.recents,
+            hashlimits=self.hashlimits.items(),
+            conncounts=self.conncounts,
+            set_names=() if self.sets is None else self.sets.compiled.names,
             depth=self.depth,
             chain_names=self.chain_names,
         )

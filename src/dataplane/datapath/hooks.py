@@ -14,6 +14,7 @@ from dataplane._fast.netfilter import HookEntryKind
 from dataplane._fast.packet import Hook
 from dataplane._fast.ruleset import TableKind
 from dataplane.datapath.compile_rules import compile_rules
+from dataplane.datapath.compile_sets import compile_sets
 from dataplane.host.config import HostConfig
 from dataplane.host.iptables import Ruleset
 
@@ -69,10 +70,11 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
     """Compile the rules and register what they need; gives what of them is not modelled."""
     unmodelled: list[str] = []
     connections: ConnectionTable | None = None
+    sets = compile_sets(config.ipsets)
     for family, ruleset in ((4, config.iptables), (6, config.ip6tables)):
         if ruleset is None or not ruleset.tables:
             continue
-        host.rules(family, compile_rules(ruleset, slots))
+        host.rules(family, compile_rules(ruleset, slots, sets))
         unmodelled.extend(ruleset.unmodelled)
         entries: list[tuple[int, Hook, HookEntryKind, int]] = []
         for table in ruleset.tables:

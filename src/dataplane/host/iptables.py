@@ -442,6 +442,8 @@ def _check_table(ruleset: Ruleset, table: Table) -> None:
         hooks = reached[chain.name]
         for rule in chain.rules:
             spec = _understood(ruleset, rule)
+            if spec.jump == "DROP" and table.name == "nat":
+                raise _refused(ruleset, rule, "-j DROP", "the nat table is not intended for filtering")
             for extension in (*spec.matches, *(() if spec.target is None else (spec.target,))):
                 if extension.tables and table.name not in extension.tables:
                     raise _refused(ruleset, rule, extension.label, f"has no place in table {table.name}")

@@ -6,8 +6,8 @@ words: a field of the packet, masked and compared with a range. Whatever needs i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from dataplane._fast.ruleset import CtField, OpKind, TargetKind
 
@@ -105,9 +105,10 @@ class CtAddress:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """State that rules share by name: the lists of `recent`, the tables of `hashlimit`, sets.
+    """Memory that a test needs beyond its own words.
 
-    kind: "recent", ... name: of the list. settings: what a list of this name is made with.
+    kind: "recent" or "hashlimit": rules share it by name, and settings are what it is made with; "connlimit": each rule
+    has its own; "set": a set of the host, whose index comes before the test's words.
     """
 
     kind: str
@@ -147,7 +148,6 @@ class Action:
     first: int = 0
     last: int = 0
     family: int = 4
-    shared: Shared | None = None
-    # What a tool reads besides the packet: log prefixes.
-    text: str = ""
-    extra: dict[str, Any] = field(default_factory=dict, hash=False)
+    # SET: the set to add to and the set to take from, each with how it is used.
+    add: Custom | None = None
+    delete: Custom | None = None

@@ -238,6 +238,14 @@ def _partial(text: str) -> str:
     return text + ".0" * (3 - text.count(".")) if re.fullmatch(r"\d+(\.\d+){0,2}", text) else text
 
 
+def prefix_words(length: int, family: int) -> tuple[int, int, int, int]:
+    """The mask of a prefix length as four words; one of IPv4."""
+    mask = full_mask(family) ^ ((1 << (bits_of(family) - length)) - 1)
+    if family == 4:
+        return mask, 0, 0, 0
+    return mask >> 96, mask >> 64 & ALL_BITS, mask >> 32 & ALL_BITS, mask & ALL_BITS
+
+
 @lru_cache(4096)
 def read_network(text: str, family: int) -> Network:
     address_text, slash, mask_text = text.partition("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dataplane._fast.ruleset import OpKind
-from dataplane.host.xtables.declare import Kind, Match, Option, Scope
+from dataplane.host.xtables.declare import Given, Kind, Match, Option, Scope
 from dataplane.host.xtables.predicate import ANY, Custom, Test
 from dataplane.host.xtables.values import integer, words_of
 
@@ -31,6 +31,14 @@ class Connbytes(Match):
         Option("connbytes-mode", words_of(["packets", "bytes", "avgpkt"], "mode"), required=True),
         Option("connbytes-dir", words_of(["original", "reply", "both"], "direction"), required=True),
     )
+
+    @classmethod
+    def settle(cls, given: dict[str, Given], scope: Scope) -> dict[str, Given]:
+        low, high = given["connbytes"].value
+        if low == high:
+            # The tool keeps `!` by turning the ends around, and so forgets it where they are equal.
+            given["connbytes"] = Given((low, high))
+        return given
 
     def tests(self) -> Iterator[Test]:
         low, high = self.value("connbytes")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from dataplane._fast.packet import Field
+from dataplane._fast.ruleset import OpKind
 from dataplane.host.xtables.declare import Given, Match, Option, Refused, Scope
-from dataplane.host.xtables.values import bits_of, number
+from dataplane.host.xtables.predicate import Custom, Shared, Test
+from dataplane.host.xtables.values import bits_of, number, prefix_words
 
 
 class Connlimit(Match):
@@ -30,6 +35,13 @@ class Connlimit(Match):
         if "connlimit-daddr" not in given:
             given["connlimit-saddr"] = Given(True)
         return given
+
+    def tests(self) -> Iterator[Test]:
+        above = self.has("connlimit-above")
+        word = Field.FIELD_DST if self.has("connlimit-daddr") else Field.FIELD_SRC
+        mask = prefix_words(self.value("connlimit-mask"), self.scope.family)
+        limit = self.value("connlimit-above" if above else "connlimit-upto")
+        yield Custom(OpKind.OP_CONNLIMIT, (word, *mask, limit), invert=not above, shared=Shared("connlimit", ""))
 
 
 MATCH = Connlimit

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
+from dataplane._fast.ruleset import OpKind
 from dataplane.host.xtables.declare import Given, Kind, Match, Option, Refused, Scope
-from dataplane.host.xtables.rates import PERIOD
-from dataplane.host.xtables.values import bits_of, integer, number, text
+from dataplane.host.xtables.predicate import Custom, Shared, Test
+from dataplane.host.xtables.rates import NS, PERIOD
+from dataplane.host.xtables.values import bits_of, integer, number, prefix_words, text
 
 # Bytes are counted in units of 16, as the kernel keeps them.
 BYTE_SHIFT = 4
@@ -14,6 +17,9 @@ SUFFIXES = {"kb": 1024, "mb": 1024 * 1024, "b": 1}
 MODES = {"srcip": 2, "srcport": 8, "dstip": 1, "dstport": 4}
 BURST = 5
 SIZE, MAXIMUM, INTERVAL, EXPIRE = 0, 0, 1000, 10000
+MILLISECOND = 1_000_000
+# Of a table without a size, on a machine with more than 1 GB of memory.
+ROWS = 8192
 
 
 class ByteRate(int):
@@ -115,6 +121,31 @@ class Hashlimit(Match):
             if given.get(option) == Given(default):
                 del given[option]
         return given
+
+    def tests(self) -> Iterator[Test]:
+        above = self.has("hashlimit-above")
+        rate = self.value("hashlimit-above" if above else "hashlimit-upto")
+        if isinstance(rate, ByteRate):
+            raise Refused("--hashlimit-upto", "a rate in bytes is read and printed, but not evaluated")
+        if self.has("hashlimit-rate-match"):
+            raise Refused("--hashlimit-rate-match", "read and printed, but not evaluated")
+        modes, family = self.value("hashlimit-mode", 0), self.scope.family
+        none = (0, 0, 0, 0)
+        whole = bits_of(family)
+        ports = (0xFFFF if modes & MODES["dstport"] else 0) | (0xFFFF0000 if modes & MODES["srcport"] else 0)
+        cost = rate * NS
+        buckets = self.value("hashlimit-htable-size", 0) or ROWS
+        settings = (
+            *(prefix_words(self.value("hashlimit-dstmask", whole), family) if modes & MODES["dstip"] else none),
+            *(prefix_words(self.value("hashlimit-srcmask", whole), family) if modes & MODES["srcip"] else none),
+            ports,
+            cost,
+            cost * self.value("hashlimit-burst"),
+            self.value("hashlimit-htable-expire", EXPIRE) * MILLISECOND,
+            max(self.value("hashlimit-htable-max", 0) or 8 * buckets, buckets),
+        )
+        table = Shared("hashlimit", self.value("hashlimit-name"), settings)
+        yield Custom(OpKind.OP_HASHLIMIT, invert=above, shared=table)
 
 
 MATCH = Hashlimit

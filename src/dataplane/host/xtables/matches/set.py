@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from dataplane._fast.ipset import CounterTest, SetFlag
 from dataplane.host.xtables.declare import Match, Option
-from dataplane.host.xtables.sets import SET_USE
+from dataplane.host.xtables.predicate import Test
+from dataplane.host.xtables.sets import NO_TEST, SET_USE, asked
 from dataplane.host.xtables.values import number
 
 COUNTER = number(0, (1 << 64) - 1)
@@ -24,6 +28,34 @@ class Set(Match):
         Option("bytes-lt", COUNTER, excludes=("bytes-gt",)),
         Option("bytes-gt", COUNTER),
     )
+
+    def tests(self) -> Iterator[Test]:
+        flags = 0
+        for option, flag in (
+            ("return-nomatch", SetFlag.USE_RETURN_NOMATCH),
+            ("update-counters", SetFlag.USE_NO_COUNTERS),
+            ("update-subcounters", SetFlag.USE_NO_SUBCOUNTERS),
+        ):
+            if self.has(option) and (option == "return-nomatch" or self.inverted(option)):
+                flags |= flag
+        yield asked(
+            self.value("match-set"),
+            flags,
+            self._counter("packets"),
+            self._counter("bytes"),
+            invert=self.inverted("match-set"),
+        )
+
+    def _counter(self, prefix: str) -> tuple[CounterTest, int]:
+        for way, test in (
+            ("eq", CounterTest.COUNTER_EQ),
+            ("lt", CounterTest.COUNTER_LT),
+            ("gt", CounterTest.COUNTER_GT),
+        ):
+            option = f"{prefix}-{way}"
+            if self.has(option):
+                return CounterTest.COUNTER_NE if self.inverted(option) else test, self.value(option)
+        return NO_TEST
 
 
 MATCH = Set

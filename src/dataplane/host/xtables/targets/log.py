@@ -41,7 +41,7 @@ class Log(Target):
 
     def action(self) -> Action:
         level = self.value("log-level", WARNING)
-        return Action(TargetKind.TARGET_LOG, value=level, text=self.value("log-prefix", ""))
+        return Action(TargetKind.TARGET_LOG, value=level)
 
 
 TARGET = Log

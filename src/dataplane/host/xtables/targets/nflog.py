@@ -26,7 +26,7 @@ class Nflog(Target):
         return given
 
     def action(self) -> Action:
-        return Action(TargetKind.TARGET_NFLOG, value=self.value("nflog-group", 0), text=self.value("nflog-prefix", ""))
+        return Action(TargetKind.TARGET_NFLOG, value=self.value("nflog-group", 0))
 
 
 TARGET = Nflog

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataplane.host.xtables.declare import Option, Target
-from dataplane.host.xtables.sets import SET_USE
+from dataplane._fast.ipset import SetFlag
+from dataplane._fast.ruleset import TargetKind
+from dataplane.host.xtables.declare import Option, Refused, Target
+from dataplane.host.xtables.predicate import Action
+from dataplane.host.xtables.sets import SET_USE, asked
 from dataplane.host.xtables.values import number
+
+SECOND = 1_000_000_000
 
 
 class Set(Target):
@@ -20,6 +25,17 @@ class Set(Target):
         Option("map-prio", needs=("map-set",)),
         Option("map-queue", needs=("map-set",)),
     )
+
+    def action(self) -> Action:
+        if self.has("map-set"):
+            raise Refused("--map-set", "read and printed, but not evaluated")
+        flags = (SetFlag.USE_EXIST if self.has("exist") else 0) | (SetFlag.USE_TIMEOUT if self.has("timeout") else 0)
+        timeout = self.value("timeout", 0) * SECOND
+        return Action(
+            TargetKind.TARGET_SET,
+            add=asked(self.value("add-set"), int(flags), timeout=timeout) if self.has("add-set") else None,
+            delete=asked(self.value("del-set")) if self.has("del-set") else None,
+        )
 
 
 TARGET = Set

@@ -1,0 +1,119 @@
+"""The sets of a host become the tables that rules ask (_fast/ipset.pxd)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from dataplane._fast.ipset import CompiledSets, SetPart
+from dataplane.host.config import IpSet, IpSetEntry
+
+SECOND = 1_000_000_000
+WORD = 0xFFFFFFFF
+# Parts of each type, and which of its addresses is a network: 0 none, 1 the first, 2 the second.
+TYPES: Mapping[str, tuple[int, int]] = {
+    "hash:ip": (SetPart.SET_ADDRESS, 0),
+    "hash:net": (SetPart.SET_ADDRESS, 1),
+    "hash:ip,port": (SetPart.SET_ADDRESS | SetPart.SET_PORT, 0),
+    "hash:net,port": (SetPart.SET_ADDRESS | SetPart.SET_PORT, 1),
+    "hash:ip,port,ip": (SetPart.SET_ADDRESS | SetPart.SET_PORT | SetPart.SET_SECOND, 0),
+    "hash:ip,port,net": (SetPart.SET_ADDRESS | SetPart.SET_PORT | SetPart.SET_SECOND, 2),
+    "bitmap:port": (SetPart.SET_BARE_PORT, 0),
+    "list:set": (SetPart.SET_LIST, 0),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """compiled: the host's sets. index: of each by name. refused: those that are not evaluated, with their type."""
+
+    compiled: CompiledSets
+    index: Mapping[str, int]
+    refused: Mapping[str, str]
+
+
+def compile_sets(sets: Iterable[IpSet]) -> Sets:
+    """All sets of a host. Those that are not evaluated are refused where a rule asks for one."""
+    values = tuple(sets)
+    index = {value.name: at for at, value in enumerate(values)}
+    refused = {value.name: value.type for value in values if value.type not in TYPES or value.bitmask is not None}
+    # A list is no better than its members.
+    refused |= {
+        value.name: value.type
+        for value in values
+        if value.type == "list:set" and any(str(entry.elements[0]) in refused for entry in value.entries)
+    }
+    compiled = CompiledSets((value.name, _settings(value)) for value in values)
+    for at, value in enumerate(values):
+        if value.name in refused:
+            continue
+        if value.type == "list:set":
+            compiled.fill_list(
+                at,
+                [
+                    (index[str(entry.elements[0])], _left(entry), entry.packets or 0, entry.bytes or 0)
+                    for entry in value.entries
+                ],
+            )
+            continue
+        for entry in value.entries:
+            compiled.add(
+                at,
+                _key(entry),
+                expires=_left(entry),
+                packets=entry.packets or 0,
+                bytes=entry.bytes or 0,
+                nomatch=entry.nomatch,
+            )
+    return Sets(compiled, index, refused)
+
+
+def _settings(value: IpSet) -> dict[str, int]:
+    parts, net = TYPES.get(value.type, (0, 0))
+    low, high = value.range if value.type == "bitmap:port" and value.range else (0, 0)
+    return {
+        "parts": parts,
+        "dimensions": 1 if parts & SetPart.SET_LIST else len(value.dimensions),
+        "family": value.family if value.method == "hash" else 0,
+        "net": net,
+        "counters": int(value.counters),
+        "timeouts": int(value.timeout is not None),
+        "netmask": value.netmask or 0,
+        "timeout": (value.timeout or 0) * SECOND,
+        "low": int(low),
+        "high": int(high),
+        # A bitmap has a place for each port; a set holds what its dump says, whatever its limit.
+        "limit": 65536 if value.method == "bitmap" else max(value.max_elements, len(value.entries)),
+    }
+
+
+def _left(entry: IpSetEntry) -> int:
+    return (entry.timeout or 0) * SECOND
+
+
+def _words(address: IPv4Address | IPv6Address) -> tuple[int, int, int, int]:
+    number = int(address)
+    if address.version == 4:
+        return number, 0, 0, 0
+    return number >> 96, number >> 64 & WORD, number >> 32 & WORD, number & WORD
+
+
+def _key(entry: IpSetEntry) -> tuple[int, ...]:
+    """The ten words of a member (_fast/ipset.pxd)."""
+    addresses: list[tuple[int, int, int, int]] = []
+    port = lengths = 0
+    for element in entry.elements:
+        if isinstance(element, IPv4Network | IPv6Network):
+            lengths |= element.prefixlen << 8 * len(addresses)
+            addresses.append(_words(element.network_address))
+        elif isinstance(element, IPv4Address | IPv6Address):
+            addresses.append(_words(element))
+        elif isinstance(element, tuple):
+            protocol, number = element
+            port = protocol << 16 | number
+        else:
+            port = element
+    while len(addresses) < 2:
+        addresses.append((0, 0, 0, 0))
+    return (*addresses[0], port, *addresses[1], lengths)

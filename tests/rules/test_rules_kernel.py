@@ -1,0 +1,138 @@
+"""Random rules in the real kernel: the tools print what we print, and the kernel counts what we count.
+
+Only what a packet can meet at mangle PREROUTING and what does not depend on time, chance or connections is counted
+here; everything else is held against the slow twin, and whole hosts against the kernel in tests/kernel.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+import rules_kernel
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rules_grammar import BASE_CHAINS, INTERFACES, Probe, local_rows, probe, ruleset, sets
+from rules_kernel import DEVICES, Kernel
+
+from dataplane._fast.rules import RuleBench
+from dataplane.datapath.compile_rules import HOOKS, TABLES, compile_rules
+from dataplane.datapath.compile_sets import Sets, compile_sets
+from dataplane.host.ipset import parse as parse_sets
+from dataplane.host.iptables import Ruleset
+
+SLOTS = {name: slot for slot, name in enumerate(INTERFACES)}
+REASON = rules_kernel.why_not()
+pytestmark = pytest.mark.skipif(bool(REASON), reason=REASON)
+SETTINGS = settings(
+    max_examples=int(os.environ.get("DATAPLANE_EXAMPLES", "25")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+# What depends on more than the packets: time, chance, connections.
+UNSEEN = re.compile(r"-m (limit|conntrack|connmark|state)|--seconds|--mode random|CONNMARK|-j LOG")
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Kernel]:
+    with Kernel() as running:
+        yield running
+
+
+def comparable(text: str) -> dict[str, tuple[list[str], dict[str, list[str]]]]:
+    """By table: the chains in order of name, and the rules of each chain in their order; time stamps left out."""
+    tables: dict[str, tuple[list[str], dict[str, list[str]]]] = {}
+    for line in text.splitlines():
+        if line.startswith("*"):
+            chains: list[str] = []
+            rules: dict[str, list[str]] = {}
+            tables[line] = (chains, rules)
+        elif line.startswith(":"):
+            chains.append(line)
+            chains.sort()
+        elif line.startswith(("[", "-A")):
+            rules.setdefault(line.split("-A ")[1].split()[0], []).append(line)
+    return tables
+
+
+@pytest.mark.parametrize("back_end", ["legacy", "nft"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_tools_print_what_we_print(kernel: Kernel, family: int, back_end: str) -> None:
+    rules = 0
+
+    @SETTINGS
+    @given(st.sampled_from(sorted(BASE_CHAINS)).flatmap(lambda table: ruleset(family, table, BASE_CHAINS[table], 3)))
+    def agree(text: str) -> None:
+        nonlocal rules
+        understood = Ruleset.parse(text, family)
+        table = f"*{understood.tables[0].name}"
+        printed = kernel.restore(back_end, family, text)
+        # Back ends print tables that other examples have left.
+        assert comparable(printed)[table] == comparable(understood.text(counters=True))[table]
+        rules += sum(1 for _ in understood.rules())
+
+    agree()
+    assert rules > 100
+
+
+def members(made: Sets) -> dict[str, set[tuple[object, ...]]]:
+    """The members of every set with their counters, without the time that is left to them."""
+    return {
+        name: {(key, packets, size, nomatch) for key, _, packets, size, nomatch in made.compiled.members(index)}
+        for name, index in made.index.items()
+    }
+
+
+def whole(data: bytes) -> bytes:
+    """The packet with a right header checksum, which the kernel asks for before any rule."""
+    if data[0] >> 4 == 6:
+        return data
+    size = (data[0] & 15) * 4
+    head = bytearray(data[:size])
+    head[10:12] = b"\0\0"
+    total = sum(int.from_bytes(head[at : at + 2], "big") for at in range(0, size, 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    head[10:12] = (~total & 0xFFFF).to_bytes(2, "big")
+    return bytes(head) + data[size:]
+
+
+def reaches_the_rules(data: bytes) -> bool:
+    """Not refused by ipv6_rcv: from or to loopback, or from a group."""
+    if data[0] >> 4 == 4:
+        return True
+    source, destination = data[8:24], data[24:40]
+    return source[0] != 0xFF and bytes(15) + b"\1" not in (source, destination)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_kernel_counts_what_we_count(kernel: Kernel, family: int) -> None:
+    matched = 0
+
+    @SETTINGS
+    @given(
+        ruleset(family, "mangle", ("PREROUTING",), 6, host=True),
+        st.lists(st.tuples(st.sampled_from(DEVICES), probe(family, "mangle", "PREROUTING")), min_size=4, max_size=16),
+    )
+    def agree(text: str, probes: list[tuple[str, Probe]]) -> None:
+        nonlocal matched
+        lines = [line for line in text.splitlines() if not UNSEEN.search(line)]
+        # Without rules first: lists of `recent` and tables of `hashlimit` would go on.
+        made = compile_sets(parse_sets(kernel.sets(sets(family))))
+        kernel.restore("legacy", family, "\n".join(lines) + "\n")
+        packets = [(device, whole(one.data)) for device, one in probes if reaches_the_rules(one.data)]
+        counted = kernel.feed("legacy", family, packets)
+        understood = Ruleset.parse("\n".join(lines) + "\n", family)
+        rules = compile_rules(understood, SLOTS, made)
+        bench = RuleBench(rules, local_rows(family))
+        for device, data in packets:
+            bench.evaluate(TABLES["mangle"], HOOKS["PREROUTING"], data, iif=SLOTS[device], time=1)
+        ours = understood.counted(rules.counters, rules.policies).text(counters=True)
+        kept = {line for line in comparable(counted)["*mangle"][0] if "PREROUTING" in line}
+        assert kept == {line for line in comparable(ours)["*mangle"][0] if "PREROUTING" in line}
+        assert comparable(counted)["*mangle"][1] == comparable(ours)["*mangle"][1]
+        assert members(compile_sets(parse_sets(kernel.saved_sets()))) == members(made)
+        matched += int(rules.counters[:, 0].sum())
+
+    agree()
+    assert matched > 50, "the rules and the packets hardly meet"
