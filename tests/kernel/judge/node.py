@@ -35,9 +35,7 @@ _SETTLE = 0.04  # seconds; twice without a frame, and the multicast reports of n
 class Node:
     """One namespace with ports that the scenario holds the other end of."""
 
-    def __init__(
-        self, name: str, folder: Path, family: int, fence: Fence, trace: DropTrace, backend: str = ""
-    ) -> None:
+    def __init__(self, name: str, folder: Path, family: int, fence: Fence, trace: DropTrace, backend: str = "") -> None:
         self.family = family
         self._backend = backend or dump.BACKEND
         self.recording = Recording(name, folder)

@@ -6,6 +6,7 @@ from judge.talk import Peer, Talk, echo, network, reply
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Raw
+
 from scenarios.conntrack_tcp import COUNT_STATES
 
 QUERY = UDP(sport=4000, dport=53) / b"query"

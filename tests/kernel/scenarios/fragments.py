@@ -9,6 +9,7 @@ from judge.talk import Peer
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
 from scapy.packet import Packet, Raw
+
 from scenarios.conntrack_tcp import COUNT_STATES
 
 NEW_ID = ("ipv6 fragment id",)

@@ -53,7 +53,16 @@ def netmask_that_is_no_prefix(node: Node) -> None:
 def interfaces(node: Node) -> None:
     """-i and -o: a name, a beginning of names, any, and the opposite."""
     client, server = counted(
-        node, "-i eth0", "-o eth1", "-i eth+", "-i e+ -o eth1", "! -i eth0", "! -i eth+", "-i eth", "-i eth00", "-i eth0 -o eth0"
+        node,
+        "-i eth0",
+        "-o eth1",
+        "-i eth+",
+        "-i e+ -o eth1",
+        "! -i eth0",
+        "! -i eth+",
+        "-i eth",
+        "-i eth00",
+        "-i eth0 -o eth0",
     )
     client.send(QUERY, to=server)
     server.send(QUERY, to=client)
@@ -70,7 +79,12 @@ def interfaces_at_every_hook(node: Node) -> None:
         ("mangle", "FORWARD"),
         ("mangle", "POSTROUTING"),
     ):
-        for match in ("-i eth0", "-i eth1", "-i lo", *(() if chain in ("PREROUTING", "INPUT") else ("-o eth0", "-o eth1"))):
+        for match in (
+            "-i eth0",
+            "-i eth1",
+            "-i lo",
+            *(() if chain in ("PREROUTING", "INPUT") else ("-o eth0", "-o eth1")),
+        ):
             if chain == "POSTROUTING" and match.startswith("-i"):
                 continue
             node.rules(f"-t {table} -A {chain} {match}")
@@ -315,7 +329,9 @@ def conntrack_status_and_expiry(node: Node) -> None:
 @scenario(families=(4, 6))
 def state(node: Node) -> None:
     """The old match `state`."""
-    client, server = counted(node, "-m state --state NEW", "-m state --state RELATED,ESTABLISHED", "-m state --state INVALID")
+    client, server = counted(
+        node, "-m state --state NEW", "-m state --state RELATED,ESTABLISHED", "-m state --state INVALID"
+    )
     request = client.send(QUERY, to=server).only(server)
     server.send(reply(request, b"answer"))
 
@@ -495,7 +511,11 @@ def session_affinity(node: Node) -> None:
 def length(node: Node) -> None:
     """length: of the IP packet in IPv4, of the payload plus header in IPv6; frames do not count."""
     client, server = counted(
-        node, "-m length --length 100", "-m length --length 50:150", "-m length --length :99", "-m length ! --length 100"
+        node,
+        "-m length --length 100",
+        "-m length --length 50:150",
+        "-m length --length :99",
+        "-m length ! --length 100",
     )
     header = 28 if node.family == 4 else 48
     for size in (100 - header, 101 - header, 51, 200):
@@ -505,7 +525,9 @@ def length(node: Node) -> None:
 @scenario()
 def ttl(node: Node) -> None:
     """ttl: equal, greater, less; at FORWARD it has already fallen."""
-    client, server = counted(node, "-m ttl --ttl-eq 63", "-m ttl --ttl-gt 62", "-m ttl --ttl-lt 63", "-m ttl ! --ttl-eq 63")
+    client, server = counted(
+        node, "-m ttl --ttl-eq 63", "-m ttl --ttl-gt 62", "-m ttl --ttl-lt 63", "-m ttl ! --ttl-eq 63"
+    )
     for hops in (64, 63, 65):
         client.send(QUERY, to=server, ttl=hops)
 
@@ -537,9 +559,7 @@ def tos_and_dscp(node: Node) -> None:
 @scenario(families=(4, 6))
 def mac(node: Node) -> None:
     """mac: the source address of the frame."""
-    client, server = counted(
-        node, "-m mac --mac-source 02:00:00:01:01:02", "-m mac ! --mac-source 02:00:00:01:01:02"
-    )
+    client, server = counted(node, "-m mac --mac-source 02:00:00:01:01:02", "-m mac ! --mac-source 02:00:00:01:01:02")
     client.send(QUERY, to=server)
     server.send(QUERY, to=client)
 
@@ -746,7 +766,10 @@ def sets_of_services(node: Node) -> None:
 def comment(node: Node) -> None:
     """comment: matches always; quotes and odd characters survive."""
     client, server = counted(
-        node, "-m comment --comment plain", '-m comment --comment "two words"', "-m comment --comment \"it's \\\"quoted\\\"\""
+        node,
+        "-m comment --comment plain",
+        '-m comment --comment "two words"',
+        '-m comment --comment "it\'s \\"quoted\\""',
     )
     client.send(QUERY, to=server)
 

@@ -69,7 +69,12 @@ def encapsulation(node: Node) -> None:
     """A pod's packet to the other node: outer TTL 64, no DF, UDP checksum set, the inner TTL down by one."""
     pod, other = flannel(node)
     outer = pod.send(QUERY, to=POD[node.family]).only(other)
-    assert (outer[IP].src, outer[IP].dst, outer[IP].ttl, int(outer[IP].flags)) == ("192.168.1.11", "192.168.1.12", 64, 0)
+    assert (outer[IP].src, outer[IP].dst, outer[IP].ttl, int(outer[IP].flags)) == (
+        "192.168.1.11",
+        "192.168.1.12",
+        64,
+        0,
+    )
     assert 32768 <= outer[UDP].sport < 60999
     assert bytes(outer[UDP].payload)[:8] == bytes.fromhex("0800000000000100")
     assert (inside(outer).src, inside(outer).dst) == (HERE, THERE)
@@ -272,9 +277,7 @@ def flood_entry(node: Node) -> None:
     out = pod.send(QUERY, to=POD[4]).at("eth0")
     assert sorted(packet[IP].dst for packet in out) == [other.ip, third.ip]
     question = inside(out[0])
-    answer = Ether(src=THERE, dst=HERE) / ARP(
-        op=2, hwsrc=THERE, psrc="10.244.2.0", hwdst=HERE, pdst=question[ARP].psrc
-    )
+    answer = Ether(src=THERE, dst=HERE) / ARP(op=2, hwsrc=THERE, psrc="10.244.2.0", hwdst=HERE, pdst=question[ARP].psrc)
     other.send(wrapped(answer), to="192.168.1.11").only(other)
 
 
