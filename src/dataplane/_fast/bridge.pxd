@@ -30,7 +30,7 @@ from dataplane._fast.wire cimport (
 cdef inline void bridge_learn(
     Host *host, const Interface *bridge, const Interface *port, uint64_t mac, int64_t now,
 ) noexcept nogil:
-    """br_fdb_update: a frame from `mac` came in by `port`; entries of the host itself are never moved."""
+    """br_fdb_update: a frame from `mac` came in by `port`. Static entries move too; sticky and local ones do not."""
     cdef FdbEntry *e = fdb_find(&host.fdb, bridge.slot, mac, 0)
     if e == NULL:
         e = fdb_create(&host.fdb, bridge.slot, mac, 0)
@@ -39,7 +39,7 @@ cdef inline void bridge_learn(
         e.port = port.slot
     elif e.local:
         return
-    elif not e.fixed:
+    elif not e.sticky:
         e.port = port.slot
     e.updated = now
 
@@ -253,13 +253,16 @@ cdef inline Stage bridge_receive(Network *net, Host *host, Packet *p) noexcept n
     p.physin = port.slot
     p.bridge_state = BRIDGE_NONE
     if source == 0 or mac_is_multicast(source):
-        return drop(net, host, p, Reason.INVALID_MAC_SOURCE)
+        return drop(net, host, p, Reason.MAC_INVALID_SOURCE)
     if destination & 0xFFFFFFFFFFF0ULL == 0x0180C2000000ULL:
         # Link-local groups: pause frames never pass; spanning tree does while the bridge does not speak it.
         if destination & 15 == 1:
             return drop(net, host, p, Reason.MAC_IEEE_MAC_CONTROL)
         if destination & 15 != 0 and not bridge.group_forward_mask >> (destination & 15) & 1:
-            return drop(net, host, p, Reason.UNHANDLED_PROTO)
+            # The host alone gets it, as the port's own frame.
+            if port.learning and port.forwarding_state:
+                bridge_learn(host, bridge, port, source, p.time)
+            return STAGE_NETWORK_RECEIVE
     if not port.forwarding_state:
         return drop(net, host, p, Reason.BRIDGE_INGRESS_STP_STATE)
     if destination == bridge.mac:

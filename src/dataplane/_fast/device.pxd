@@ -51,8 +51,10 @@ cdef inline Stage device_receive(Network *net, Host *host, Packet *p) noexcept n
     else:
         if length < ETH_HLEN:
             return drop(net, host, p, Reason.PKT_TOO_SMALL)
-        # The loopback device counts without the link-layer header (loopback_xmit).
-        interface.rx_bytes += length - (ETH_HLEN if interface.kind == LINK_LOOPBACK else 0)
+        # Loopback and tunnels count without the link-layer header (loopback_xmit, vxlan_rcv).
+        interface.rx_bytes += length
+        if interface.kind == LINK_LOOPBACK or interface.kind == LINK_VXLAN:
+            interface.rx_bytes -= ETH_HLEN
         p.type = packet_type(interface, load_mac(p.mac))
         p.ethertype = load16(p.mac + 12)
         p.net = p.mac + ETH_HLEN
@@ -113,12 +115,14 @@ cdef inline Stage device_transmit(Network *net, Host *host, Packet *p) noexcept 
         interface.tx_dropped += 1
         return drop(net, host, p, Reason.DEV_READY)
     tap(net, interface, p)
+    p.tunnel = 0
+    if interface.kind == LINK_VXLAN:
+        # It counts what it has wrapped: each copy, or none.
+        return STAGE_VXLAN_TRANSMIT
     interface.tx_packets += 1
     interface.tx_bytes += p.tail - p.mac - (ETH_HLEN if interface.kind == LINK_LOOPBACK else 0)
     if interface.kind == LINK_BRIDGE:
         return STAGE_BRIDGE_TRANSMIT
-    if interface.kind == LINK_VXLAN:
-        return STAGE_VXLAN_TRANSMIT
     if interface.kind == LINK_LOOPBACK:
         # The connection stays with the packet: it is not tracked again on its way in.
         p.iif = p.oif

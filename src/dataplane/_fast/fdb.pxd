@@ -22,7 +22,8 @@ cdef struct FdbEntry:
     int32_t port            # bridge: slot of the port, or of the bridge itself; VXLAN: unused
     uint16_t vlan
     uint8_t local           # bridge: the frame goes up the stack
-    uint8_t fixed           # never learnt over, never aged
+    uint8_t fixed           # never aged; of a VXLAN device also never learnt over
+    uint8_t sticky          # bridge: stays at its port
     int64_t updated         # ns
     int64_t used
     Remote *remotes         # VXLAN

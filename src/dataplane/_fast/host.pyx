@@ -275,7 +275,9 @@ cdef class CompiledHost:
         n.proxy = proxy
         n.router = router
 
-    def bridge_entry(self, int bridge, int port, uint64_t mac, *, bint local=False, bint fixed=True, int vlan=0):
+    def bridge_entry(
+        self, int bridge, int port, uint64_t mac, *, bint local=False, bint fixed=True, bint sticky=False, int vlan=0,
+    ):
         cdef FdbEntry *e = fdb_find(&self.host.fdb, bridge, mac, vlan)
         if e == NULL:
             e = fdb_create(&self.host.fdb, bridge, mac, vlan)
@@ -284,6 +286,7 @@ cdef class CompiledHost:
         e.port = port
         e.local = local
         e.fixed = fixed
+        e.sticky = sticky
 
     def vxlan(
         self, int slot, *, uint32_t vni, int port, int lower=-1, local=None, int family=4, bint learning=True, int ttl=0,
@@ -384,9 +387,11 @@ cdef class CompiledHost:
         return {Reason(i): self.host.drops[i] for i in range(REASON_COUNT) if self.host.drops[i]}
 
     def interface_counters(self, int slot):
-        """(rx packets, rx bytes, rx dropped, tx packets, tx bytes, tx dropped)."""
+        """(rx packets, bytes, errors, dropped, tx packets, bytes, errors, dropped)."""
         cdef Interface *i = &self.host.interfaces[slot]
-        return (i.rx_packets, i.rx_bytes, i.rx_dropped, i.tx_packets, i.tx_bytes, i.tx_dropped)
+        return (
+            i.rx_packets, i.rx_bytes, i.rx_errors, i.rx_dropped, i.tx_packets, i.tx_bytes, i.tx_errors, i.tx_dropped,
+        )
 
     def neighbour_rows(self):
         """(slot, address, MAC, NeighbourState, proxy) of every entry, ordered."""

@@ -66,8 +66,10 @@ cdef struct Interface:
     # ip -s link
     uint64_t rx_packets
     uint64_t rx_bytes
+    uint64_t rx_errors
     uint64_t tx_packets
     uint64_t tx_bytes
+    uint64_t tx_errors
     uint64_t rx_dropped
     uint64_t tx_dropped
 

@@ -46,6 +46,7 @@ cpdef enum TimerKind:
 cdef enum:
     STORAGE = 2560          # of a packet that the walk makes itself: headroom, 1500 bytes and some
     HEADROOM = 256
+    TUNNEL_HLEN = 30        # what a VXLAN device does not count: UDP, VXLAN and inner Ethernet headers
     HOP_LIMIT = 64          # links that one packet may cross before it counts as caught in a loop
     ECHO_NONE = 0
 
@@ -292,6 +293,7 @@ cdef inline Packet *packet_clone(Network *net, Packet *p) noexcept nogil:
     copy.sibling = sibling
     copy.ct = NULL
     copy.ctinfo = 0
+    copy.tunnel = 0
     copy.next = NULL
     # The bytes still belong to the original: packet_own must copy them.
     copy.head = NULL
@@ -369,7 +371,21 @@ cdef inline Stage finish(Network *net, Host *host, Packet *p, Verdict verdict, R
     return STAGE_END
 
 
+cdef inline void tunnel_failed(Host *host, Packet *p) noexcept nogil:
+    """iptunnel_xmit and ip6tunnel_xmit: a packet that the stack refused counts as lost, and not as sent."""
+    cdef Interface *device = &host.interfaces[p.tunnel - 1]
+    device.tx_packets -= 1
+    device.tx_bytes -= p.tail - p.transport - TUNNEL_HLEN
+    if p.family == 4:
+        device.tx_dropped += 1
+    else:
+        device.tx_errors += 1
+    p.tunnel = 0
+
+
 cdef inline Stage drop(Network *net, Host *host, Packet *p, Reason reason) noexcept nogil:
+    if p.tunnel:
+        tunnel_failed(host, p)
     return finish(net, host, p, Verdict.DROPPED, reason)
 
 

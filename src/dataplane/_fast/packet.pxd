@@ -117,6 +117,7 @@ cdef struct Packet:
     uint16_t reason
     uint8_t traced
     uint8_t depth           # encapsulations
+    int32_t tunnel          # 1 + slot of the device that wrapped it and waits to hear how it left; 0
     uint32_t field[28]      # by Field; FIELD_COUNT entries are used
 
 

@@ -19,7 +19,7 @@ cpdef enum Reason:
     # bridge
     BRIDGE_INGRESS_STP_STATE
     BRIDGE_NO_EGRESS_PORT
-    INVALID_MAC_SOURCE
+    MAC_INVALID_SOURCE
     MAC_IEEE_MAC_CONTROL
     # IP input
     IP_CSUM
@@ -65,7 +65,7 @@ cpdef enum Reason:
     # tunnels
     VXLAN_INVALID_HDR
     VXLAN_VNI_NOT_FOUND
-    VXLAN_NO_REMOTE
+    NO_TX_TARGET
     VXLAN_ENTRY_EXISTS
     LOCAL_MAC
     IP_TUNNEL_ECN

@@ -102,6 +102,7 @@ cdef inline Stage neighbour_wait(Network *net, Host *host, Neighbour *n, Packet 
     while n.queue_head != NULL and n.queue_bytes + <uint32_t>(p.tail - p.net) + QUEUE_OVERHEAD > QUEUE_BYTES:
         oldest = neighbour_dequeue(n)
         drop(net, host, oldest, Reason.NEIGH_QUEUEFULL)
+    p.tunnel = 0
     neighbour_enqueue(n, p)
     if p.row >= 0:
         record(net, p, Verdict.QUEUED, Reason.NOT_DROPPED)

@@ -136,6 +136,10 @@ cdef inline Stage vxlan_to_self(
     for i in range(host.vxlan_count):
         other = &host.vxlans[i]
         if other.vni == vni and other.port == port and other.family == family and host.interfaces[other.slot].up:
+            # vxlan_encap_bypass counts whole frames on both sides.
+            host.interfaces[vxlan.slot].tx_packets += 1
+            host.interfaces[vxlan.slot].tx_bytes += p.tail - p.mac
+            host.interfaces[other.slot].rx_bytes += ETH_HLEN
             if other.learning:
                 vxlan_learn(host, other, load_mac(p.mac + 6), family, source, p.time, &refused)
             return vxlan_input(net, host, p, other)
@@ -161,7 +165,7 @@ cdef inline Stage vxlan_encapsulate(
     cdef FibResult result
     if remote.family == 0:
         device.tx_dropped += 1
-        return drop(net, host, p, Reason.VXLAN_NO_REMOTE)
+        return drop(net, host, p, Reason.NO_TX_TARGET)
     ethertype = load16(inner + 12)
     if ethertype == ETH_P_IP and p.tail - inner >= ETH_HLEN + 20:
         inner_tos = inner[ETH_HLEN + 1]
@@ -191,17 +195,17 @@ cdef inline Stage vxlan_encapsulate(
     if result.type == ROUTE_UNREACHABLE or result.type == ROUTE_BLACKHOLE or result.type == ROUTE_PROHIBIT or (
         result.type != ROUTE_LOCAL and result.hop == NULL
     ):
-        device.tx_dropped += 1
+        device.tx_errors += 1
         return drop(net, host, p, Reason.IP_OUTNOROUTES)
     if vxlan.has_local:
         memcpy(source, vxlan.local, 16)
     elif not route_source(&host.fib, &key, &result, source):
-        device.tx_dropped += 1
+        device.tx_errors += 1
         return drop(net, host, p, Reason.IP_OUTNOROUTES)
     if result.type == ROUTE_LOCAL:
         return vxlan_to_self(net, host, p, vxlan, vni, port, source, remote.family)
     if result.hop.slot == vxlan.slot or p.depth > 8:
-        device.tx_dropped += 1
+        device.tx_errors += 1
         return drop(net, host, p, Reason.RECURSION_LIMIT)
     header = (20 if remote.family == 4 else 40) + UDP_HLEN + VXLAN_HLEN
     if p.mac - p.head < <int64_t>header + ETH_HLEN:
@@ -210,6 +214,9 @@ cdef inline Stage vxlan_encapsulate(
             device.tx_dropped += 1
             return drop(net, host, p, Reason.NO_HEADROOM)
     ct_release(host.netfilter.conntrack, p)
+    device.tx_packets += 1
+    device.tx_bytes += p.tail - p.mac - ETH_HLEN
+    p.tunnel = vxlan.slot + 1
     udp = p.mac - VXLAN_HLEN - UDP_HLEN
     store32(udp + UDP_HLEN, VXLAN_FLAG_VNI)
     store32(udp + UDP_HLEN + 4, vni << 8)
@@ -261,7 +268,7 @@ cdef inline Stage vxlan_transmit(Network *net, Host *host, Packet *p) noexcept n
     cdef Packet *copy
     cdef Stage stage
     if vxlan == NULL:
-        return drop(net, host, p, Reason.VXLAN_NO_REMOTE)
+        return drop(net, host, p, Reason.NO_TX_TARGET)
     e = fdb_find(&host.vxlan_fdb, vxlan.slot, destination, 0)
     if e != NULL and not e.fixed and p.time - e.updated > vxlan.ageing and p.time - e.used > vxlan.ageing:
         e = NULL
@@ -269,7 +276,7 @@ cdef inline Stage vxlan_transmit(Network *net, Host *host, Packet *p) noexcept n
         e = fdb_find(&host.vxlan_fdb, vxlan.slot, 0, 0)
         if e == NULL or e.remotes == NULL:
             host.interfaces[vxlan.slot].tx_dropped += 1
-            return drop(net, host, p, Reason.VXLAN_NO_REMOTE)
+            return drop(net, host, p, Reason.NO_TX_TARGET)
     e.used = p.time
     remote = e.remotes.next
     while remote != NULL:
@@ -291,6 +298,32 @@ cdef inline bint vxlan_listens(const Host *host, uint8_t family, uint16_t port) 
     return False
 
 
+cdef inline bint tunnel_ecn(uint8_t *net, const uint8_t *tail, uint16_t ethertype, uint8_t outer) noexcept nogil:
+    """INET_ECN_decapsulate (RFC 6040, 4.2): what happened to the outer header is written into the inner one. False: the
+    inner packet cannot bear congestion marks and met one."""
+    cdef uint8_t inner, now
+    cdef bint v4 = ethertype == ETH_P_IP and tail - net >= 20
+    if not v4 and not (ethertype == ETH_P_IPV6 and tail - net >= 40):
+        return True
+    inner = net[1] & 3 if v4 else net[1] >> 4 & 3
+    if inner == 0:
+        return outer != 3
+    now = inner
+    if outer == 3:
+        now = 3
+    elif outer == 1 and inner == 2:
+        now = 1
+    if now == inner:
+        return True
+    if v4:
+        net[1] = (net[1] & 0xFCU) | now
+        store16(net + 10, 0)
+        store_checksum(net + 10, checksum_fold(checksum_sum(net, (net[0] & 15) * 4, 0)))
+    else:
+        net[1] = (net[1] & 0xCFU) | <uint8_t>(now << 4)
+    return True
+
+
 cdef inline Stage vxlan_receive(Network *net, Host *host, Packet *p) noexcept nogil:
     """vxlan_rcv: a UDP datagram to the port of a device."""
     cdef uint8_t *header = p.transport + UDP_HLEN
@@ -301,12 +334,11 @@ cdef inline Stage vxlan_receive(Network *net, Host *host, Packet *p) noexcept no
     cdef uint32_t outer[4]
     cdef uint64_t source
     cdef uint16_t port = load16(p.transport + 2)
-    cdef uint16_t ethertype
     cdef uint8_t outer_tos = <uint8_t>p.field[<int>FIELD_TOS], family = p.family
     cdef bint refused = False
     cdef int32_t i
-    if p.tail - frame < ETH_HLEN:
-        return drop(net, host, p, Reason.VXLAN_INVALID_HDR)
+    if p.tail < frame:
+        return drop(net, host, p, Reason.PKT_TOO_SMALL)
     flags = load32(header)
     vni = load32(header + 4) >> 8
     if not flags & VXLAN_FLAG_VNI:
@@ -318,34 +350,23 @@ cdef inline Stage vxlan_receive(Network *net, Host *host, Packet *p) noexcept no
         return drop(net, host, p, Reason.VXLAN_VNI_NOT_FOUND)
     device = &host.interfaces[vxlan.slot]
     if flags != VXLAN_FLAG_VNI or header[7]:
-        device.rx_dropped += 1
+        device.rx_errors += 1
         return drop(net, host, p, Reason.VXLAN_INVALID_HDR)
+    if p.tail - frame < ETH_HLEN:
+        return drop(net, host, p, Reason.PKT_TOO_SMALL)
     memcpy(outer, &p.field[<int>FIELD_SRC], 16)
     source = load_mac(frame + 6)
     if source == device.mac:
         return drop(net, host, p, Reason.LOCAL_MAC)
-    if source == 0 or mac_is_multicast(source):
-        return drop(net, host, p, Reason.INVALID_MAC_SOURCE)
     if vxlan.learning:
+        if source == 0 or mac_is_multicast(source):
+            return drop(net, host, p, Reason.MAC_INVALID_SOURCE)
         vxlan_learn(host, vxlan, source, family, outer, p.time, &refused)
         if refused:
             return drop(net, host, p, Reason.VXLAN_ENTRY_EXISTS)
-    # RFC 6040: congestion met outside must not be lost inside.
-    if outer_tos & 3 == 3:
-        ethertype = load16(frame + 12)
-        if ethertype == ETH_P_IP and p.tail - frame >= ETH_HLEN + 20:
-            if frame[ETH_HLEN + 1] & 3 == 0:
-                device.rx_dropped += 1
-                return drop(net, host, p, Reason.IP_TUNNEL_ECN)
-            if frame[ETH_HLEN + 1] & 3 != 3:
-                frame[ETH_HLEN + 1] |= 3
-                store16(frame + ETH_HLEN + 10, 0)
-                store_checksum(frame + ETH_HLEN + 10, checksum_fold(checksum_sum(frame + ETH_HLEN, (frame[ETH_HLEN] & 15) * 4, 0)))
-        elif ethertype == ETH_P_IPV6 and p.tail - frame >= ETH_HLEN + 40:
-            if (frame[ETH_HLEN + 1] >> 4) & 3 == 0:
-                device.rx_dropped += 1
-                return drop(net, host, p, Reason.IP_TUNNEL_ECN)
-            frame[ETH_HLEN + 1] |= 0x30
+    if not tunnel_ecn(frame + ETH_HLEN, p.tail, load16(frame + 12), outer_tos & 3):
+        device.rx_errors += 1
+        return drop(net, host, p, Reason.IP_TUNNEL_ECN)
     if not device.up:
         device.rx_dropped += 1
         return drop(net, host, p, Reason.DEV_READY)

@@ -422,4 +422,5 @@ def _forwarding(host: CompiledHost, config: HostConfig, links: Sequence[Link], s
                 entry.mac,
                 local=entry.state == "permanent",
                 fixed=entry.state in ("permanent", "static"),
+                sticky="sticky" in entry.flags,
             )

@@ -25,9 +25,11 @@ class InterfaceCounters(NamedTuple):
 
     rx_packets: int
     rx_bytes: int
+    rx_errors: int
     rx_dropped: int
     tx_packets: int
     tx_bytes: int
+    tx_errors: int
     tx_dropped: int
 
 

@@ -171,12 +171,23 @@ def port_without_learning_or_flooding(node: Node) -> None:
 
 @scenario()
 def static_entry(node: Node) -> None:
-    """A static entry is used at once and does not move when its address shows up elsewhere."""
-    one, two, three = pods(node)
+    """A static entry is used at once and does not age, but moves when its address shows up elsewhere."""
+    one, two, three = pods(node, options="ageing_time 100")
     node.bridge(f"fdb add {two.mac} dev veth2 master static")
+    node.wait(1.5)
     one.send(QUERY, to=two, mac=two.mac).only(two)
     node.receive("veth3", Ether(src=two.mac, dst=node.mac("cni0")) / three.packet(echo(4), to=node.address("cni0")))
-    one.send(QUERY, to=two, mac=two.mac)
+    one.send(QUERY, to=two, mac=two.mac).only(three)
+
+
+@scenario()
+def sticky_entry(node: Node) -> None:
+    """A sticky entry stays at its port."""
+    one, two, three = pods(node)
+    node.bridge(f"fdb add {two.mac} dev veth2 master static sticky")
+    one.send(QUERY, to=two, mac=two.mac).only(two)
+    node.receive("veth3", Ether(src=two.mac, dst=node.mac("cni0")) / three.packet(echo(4), to=node.address("cni0")))
+    one.send(QUERY, to=two, mac=two.mac).only(two)
 
 
 @scenario()
