@@ -66,7 +66,7 @@ cdef inline Reason ip6_check(Host *host, Packet *p) noexcept nogil:
     cdef uint32_t total
     cdef uint32_t *src = &p.field[<int>FIELD_SRC]
     cdef uint32_t *dst = &p.field[<int>FIELD_DST]
-    cdef bint loopback = p.iif >= 0 and host.interfaces[p.iif].kind == LINK_LOOPBACK
+    cdef bint from_outside = p.iif >= 0 and host.interfaces[p.iif].kind != LINK_LOOPBACK
     if room < 40:
         return Reason.PKT_TOO_SMALL
     if net[0] >> 4 != 6:
@@ -79,7 +79,7 @@ cdef inline Reason ip6_check(Host *host, Packet *p) noexcept nogil:
             p.missing = p.missing - <uint32_t>(room - total) if p.missing > room - total else 0
         p.tail = net + total
     packet_read6(p)
-    if not loopback:
+    if from_outside:
         # ::1 stays inside a host (RFC 4291, 2.5.3), and so do interface-local groups.
         if (src[0] | src[1] | src[2]) == 0 and src[3] == 1:
             return Reason.IP_INHDR
