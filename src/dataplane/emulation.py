@@ -112,6 +112,7 @@ class Cluster:
         places: str | Sequence[str] = "*",
         maps: Iterable[str] = (),
         link_delay_ns: int = 0,
+        connections: Sequence[str] = (),
         progress: Progress | None = None,
         rows: int = 4096,
     ) -> Result:
@@ -119,7 +120,8 @@ class Cluster:
 
         write: a pcapng with one interface per place, or, with a trailing slash or an existing folder, one pcap per
         place. places: patterns of host/interface that are captured. maps: see dataplane.mapping. link_delay_ns: what
-        each link adds to a packet's time. rows: packets per batch, which changes no result.
+        each link adds to a packet's time. connections: hosts whose connections the result shall list. rows: packets per
+        batch, which changes no result.
 
         A capture that ends badly is replayed up to there; the error is in `Result.error`. Raises CaptureError when
         nothing of it can be read, MappingError for a map that does not parse or names nothing.
@@ -146,11 +148,14 @@ class Cluster:
                 if replay.read == 0:
                     raise
                 error = problem
+            tracked = {name: fabric.connections(name) for name in connections}
             # What still waits for a neighbour is answered, or given up, within the seconds that follow.
             fabric.walk.advance(fabric.walk.now + 10_000_000_000)
             if writer is not None:
                 writer.write(fabric.captured())
-        return collect(self.state, fabric, replay, reader, error, self.notes + fabric.unmodelled)
+        result = collect(self.state, fabric, replay, reader, error, self.notes + fabric.unmodelled)
+        result.connections = tracked
+        return result
 
     def _places(self, fabric: Fabric, replay: Replay) -> None:
         """Say which host sends for which address."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dataplane._fast.replay import Replay
     from dataplane.capture import CaptureReader
     from dataplane.cluster import ClusterState
+    from dataplane.datapath.connections import Connections
     from dataplane.datapath.fabric import Fabric
 
 PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 47: "GRE", 58: "ICMPv6", 132: "SCTP", 136: "UDPLITE"}
@@ -160,6 +161,8 @@ class Result:
     notes: list[str] = field(default_factory=list)
     suggestions: list[str] = field(default_factory=list)
     error: CaptureError | None = None
+    connections: dict[str, Connections] = field(default_factory=dict)
+    """Of the hosts that were asked for: what they tracked when the last packet had been sent."""
 
     def flows(self) -> pa.Table:
         """One row per flow, as an Arrow table; needs pyarrow.

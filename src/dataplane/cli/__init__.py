@@ -23,13 +23,15 @@ VERBS: dict[str, str] = {
     "replay": "Send a capture through a cluster or a host, and write what each interface saw",
     "render": "Print the configuration that a node of a cluster has, as iptables-save, ip and others print it",
     "get": "Show nodes, pods, services, endpoints and more of a cluster, completed as the cluster would",
+    "connections": "Send a capture through a cluster, and list a node's connections as conntrack -L does",
+    "describe": "Show one service, pod or node, what a node's agents make of it, and what has no effect here",
     "generate": "Make a large capture for a cluster",
 }
 HELP = (
     "The packet path of a Kubernetes cluster: captures in, captures out, every verdict explained.\n\n"
     "Usage: dataplane VERB ...\n\n"
     "Verbs:\n"
-    + "".join(f"  {verb:<10}{text}\n" for verb, text in VERBS.items())
+    + "".join(f"  {verb:<13}{text}\n" for verb, text in VERBS.items())
     + "\nOptions:\n  --help, -h  this text; after a verb, all about the verb\n  --version   the version\n"
     "\nExit status: 0 as expected, 1 not as expected, 2 could not run.\n"
 )

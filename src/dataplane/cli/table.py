@@ -65,3 +65,35 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Iterable):
         return [_plain(item) for item in value]
     return str(value)
+
+
+def aligned(lines: Iterable[str]) -> str:
+    """Lines whose cells are separated by tabs, each column as wide as its widest cell in the lines above and below
+    that reach it without a break (elastic tab stops, which is how kubectl describes)."""
+    rows = [line.split("\t") for line in lines]
+    padded: list[list[str]] = [[] for _ in rows]
+    open_rows = list(range(len(rows)))
+    column = 0
+    while open_rows:
+        # Cells that a tab ends; a run of neighbouring lines that have one is a block.
+        ended = [i for i in open_rows if len(rows[i]) > column + 1]
+        for block in _runs(ended):
+            width = max(len(rows[i][column]) for i in block) + 2
+            for i in block:
+                padded[i].append(rows[i][column].ljust(width))
+        for i in set(open_rows) - set(ended):
+            padded[i].append(rows[i][column])
+        open_rows = ended
+        column += 1
+    return "".join("".join(cells).rstrip() + "\n" for cells in padded)
+
+
+def _runs(numbers: Sequence[int]) -> list[list[int]]:
+    """Runs of numbers that follow each other."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return runs

@@ -29,11 +29,11 @@ class Connections(Sequence[ConnectionRow]):
     def __iter__(self) -> Iterator[ConnectionRow]:
         return iter(self._rows)
 
-    def text(self) -> str:
-        """The lines of `conntrack -L -o extended`."""
+    def text(self, *, extended: bool = True) -> str:
+        """The lines of `conntrack -L -o extended`, or of `conntrack -L`."""
         from dataplane.host.conntrack import text
 
-        return text(self._rows)
+        return text(self._rows, extended=extended)
 
 
 def connections(host: CompiledHost, now: int, accounting: bool = True) -> Connections:

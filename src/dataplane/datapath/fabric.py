@@ -9,6 +9,7 @@ from dataplane._fast.batch import PacketBatch
 from dataplane._fast.host import CompiledHost
 from dataplane._fast.walk import Walk
 from dataplane.datapath.compile import compile_host
+from dataplane.datapath.connections import Connections, connections
 from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
 
@@ -29,6 +30,7 @@ class Fabric:
         self.unmodelled: list[str] = []
         self._hosts: list[CompiledHost] = []
         self._slots: list[dict[str, int]] = []
+        self._accounting: list[bool] = []
 
     def add(self, name: str, config: HostConfig, *, listening: bool = True) -> int:
         """Add a host and give its id. listening: see Host."""
@@ -41,6 +43,7 @@ class Fabric:
         self.names.append(name)
         self._hosts.append(compiled.host)
         self._slots.append(dict(compiled.slots))
+        self._accounting.append(config.sysctl.get("net.netfilter.nf_conntrack_acct", "0") != "0")
         self.unmodelled.extend(f"{name}: {what}" for what in compiled.unmodelled)
         return host_id
 
@@ -71,6 +74,10 @@ class Fabric:
         """Take what was captured since the last call; `interface` is the place's number."""
         batch: PacketBatch = self.walk.captured()[0]
         return batch
+
+    def connections(self, name: str) -> Connections:
+        """What a host tracks now. ModelError when there is no such host."""
+        return connections(self.compiled(name), self.walk.now, self._accounting[self.ids[name]])
 
     def compiled(self, name: str) -> CompiledHost:
         """The compiled host, for its counters and tables."""

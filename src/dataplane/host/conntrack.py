@@ -178,9 +178,11 @@ def _parse_line(line: str, file: str, where: str) -> ConnectionRow:
     )
 
 
-def text(rows: Iterable[ConnectionRow]) -> str:
-    """What `conntrack -L -o extended` prints for these connections, in the order given."""
-    return "".join(_line(row) + "\n" for row in rows)
+def text(rows: Iterable[ConnectionRow], *, extended: bool = True) -> str:
+    """What `conntrack -L -o extended` prints for these connections, in the order given; or without -o extended, where
+    the network protocol is not said."""
+    lines = [_line(row) for row in rows]
+    return "".join(f"{line if extended else line.split(maxsplit=2)[2]}\n" for line in lines)
 
 
 def _line(row: ConnectionRow) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +83,25 @@ class Proxier:
                     shared[number] = fragment
             fragments.append(fragment)
         return fragments
+
+    def rendered(self, node: NodeState, family: Family, namespace: str, service: str) -> dict[tuple[str, str], int]:
+        """(table, chain) -> how many rules of a Service the chain has on a node, in the order of iptables-save."""
+        found: Counter[tuple[str, str]] = Counter()
+        for port, fragment in zip(self._proxied(family), self.fragments(node, family), strict=True):
+            if (port.info.namespace, port.info.service) != (namespace, service):
+                continue
+            for table, chain, rules in (
+                ("filter", chains.EXTERNAL_SERVICES, fragment.refused_external),
+                ("filter", chains.NODE_PORTS, fragment.health_checks),
+                ("filter", chains.PROXY_FIREWALL, fragment.firewall),
+                ("filter", chains.SERVICES, fragment.refused),
+                ("nat", chains.NODE_PORTS, fragment.node_ports),
+                ("nat", chains.SERVICES, fragment.services),
+            ):
+                found[table, chain] += len(rules)
+            for chain, own in fragment.finished.items():
+                found["nat", chain] += len(own.texts)
+        return {key: found[key] for key in sorted(found) if found[key]}
 
     def entrances(self) -> Iterator[tuple[NodeState, ServicePortInfo]]:
         """For each service port with external addresses of its own the first node that lets outsiders in."""

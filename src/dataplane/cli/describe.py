@@ -1,0 +1,156 @@
+"""dataplane describe"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from dataplane.cli import EXPECTED
+from dataplane.cli.options import Cni, Manifests, Mode, Mtu, Nodes, Seed, report
+from dataplane.cli.table import aligned
+from dataplane.cluster import NodeState, NotModelled, PodState, ServiceState
+from dataplane.cluster.descriptions import node_lines, pod_lines, service_lines
+from dataplane.cluster.tables import resource, select
+from dataplane.emulation import Cluster
+from dataplane.errors import ModelError
+
+TOOLS: Mapping[Literal[4, 6], str] = {4: "iptables", 6: "ip6tables"}
+CHAINS = ("Tool", "Table", "Chain", "Rules")
+
+
+def describe(
+    kind: str,
+    names: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
+    /,
+    *,
+    cluster: Manifests,
+    namespace: Annotated[str, Parameter(name=["--namespace", "-n"])] = "default",
+    all_namespaces: Annotated[bool, Parameter(name=["--all-namespaces", "-A"], negative=())] = False,
+    node: str = "",
+    mode: Mode = "",
+    cni: Cni = "flannel",
+    nodes: Nodes = 3,
+    mtu: Mtu = 1500,
+    seed: Seed = 0,
+) -> int:
+    """Show one object as `kubectl describe` does, what the agents of a node make of it, and what has no effect here.
+
+    Parameters
+    ----------
+    kind
+        service, pod or node, or a short name; or TYPE/NAME.
+    names
+        Only these.
+    namespace
+        The namespace to look into.
+    all_namespaces
+        Look into every namespace.
+    node
+        Where to look at the rules of a Service; by default the first node.
+    """
+    if "/" in kind:
+        kind, _, name = kind.partition("/")
+        names = (name, *names)
+    wanted = resource(kind)
+    if wanted.name not in DESCRIBED:
+        raise ModelError(f"{wanted.name} cannot be described; {', '.join(DESCRIBED)} can")
+    loaded = Cluster.load(*cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu)
+    where = None if all_namespaces else namespace
+    place = node or loaded.nodes[0].name
+    loaded.agents.node(place)
+    items = select(loaded.state, wanted, where, names)
+    if not items:
+        report([f"No resources found{f' in {where} namespace' if wanted.namespaced and where is not None else ''}."])
+    texts = []
+    for item in items:
+        lines, rendered = DESCRIBED[wanted.name]
+        told = [*lines(loaded.state, item), *rendered(loaded, item, place)]
+        told += _not_modelled(loaded, f"{wanted.kind} {item}" if wanted.namespaced else f"{wanted.kind} {item.name}")
+        texts.append(aligned(told))
+    print("\n\n".join(texts), end="")
+    return EXPECTED
+
+
+def _service(loaded: Cluster, service: ServiceState, node: str) -> Iterator[str]:
+    """The chains that hold rules of the Service, and how many."""
+    rows = []
+    for family, tool in TOOLS.items():
+        made = loaded.agents.proxier.rendered(loaded.agents.node(node), family, service.namespace, service.name)
+        rows += [(tool, table, chain, str(count)) for (table, chain), count in made.items()]
+    return _rendered(f"kube-proxy's rules on {node}", CHAINS, rows)
+
+
+def _pod(loaded: Cluster, pod: PodState, node: str) -> Iterator[str]:
+    """Where the pod hangs on its node, and the chains that translate to it there."""
+    if pod.node is None or not pod.ips or pod.finished:
+        return _rendered("nothing: it does not run", (), [])
+    if pod.host_network:
+        return _rendered(f"a part of {pod.node}, whose network it uses", (), [])
+    wire = next(wire for wire in loaded.agents.topology() if str(pod) in (wire.host_a, wire.host_b))
+    port = wire.interface_a if wire.host_b == str(pod) else wire.interface_b
+    rows = []
+    for family in _families(pod):
+        address = pod.ip(family)
+        shown = f"[{address}]:" if family == 6 else f"{address}:"
+        for chain, rules in loaded.agents.firewall(pod.node, family).chains("nat").items():
+            if any(f"--to-destination {shown}" in rule for rule in rules.texts):
+                rows.append((TOOLS[family], "nat", chain, str(len(rules.texts))))
+    return _rendered(f"a host behind {port} of {pod.node}, and an endpoint there", CHAINS, rows)
+
+
+def _families(pod: PodState) -> list[Literal[4, 6]]:
+    return [family for family in TOOLS if pod.ip(family) is not None]
+
+
+def _node(loaded: Cluster, node: NodeState, _: str) -> Iterator[str]:
+    """Chains and rules per table, and the entries of every other part of its configuration."""
+    rows = []
+    for family, tool in TOOLS.items():
+        for table, chains in loaded.agents.firewall(node.name, family).tables.items():
+            count = sum(len(rules.texts) for rules in chains.values())
+            rows.append((tool, table, str(len(chains)), str(count)))
+    config = loaded.agents.host(node.name)
+    for tool, table, entries in (
+        ("ip", "link", config.links),
+        ("ip", "address", config.addresses),
+        ("ip", "route", config.routes),
+        ("ip", "rule", config.rules),
+        ("ip", "neighbour", config.neighbours),
+        ("bridge", "fdb", config.fdb),
+    ):
+        rows.append((tool, table, "", str(len(entries))))
+    return _rendered("what the tools print there", ("Tool", "Table", "Chains", "Entries"), rows)
+
+
+def _rendered(what: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    # No tab: what stands above does not widen the table below.
+    yield f"Rendered as: {what}"
+    if rows:
+        yield "  " + "\t".join(header)
+        yield "  " + "\t".join("-" * len(name) for name in header)
+        for row in rows:
+            yield "  " + "\t".join(row)
+
+
+def _not_modelled(loaded: Cluster, named: str) -> Iterator[str]:
+    entries: list[NotModelled] = [
+        entry
+        for entry in dict.fromkeys((*loaded.state.not_modelled, *loaded.agents.not_modelled))
+        if entry.object == named
+    ]
+    if not entries:
+        yield "Not modelled: <none>"
+        return
+    yield "Not modelled:"
+    for entry in entries:
+        yield f"  {entry.field}:\t{entry.why}"
+
+
+# Resource -> its lines as kubectl prints them, and what the agents make of it.
+DESCRIBED: Mapping[str, tuple[Callable[[Any, Any], Iterator[str]], Callable[[Cluster, Any, str], Iterator[str]]]] = {
+    "services": (service_lines, _service),
+    "pods": (pod_lines, _pod),
+    "nodes": (node_lines, _node),
+}
