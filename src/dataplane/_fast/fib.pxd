@@ -299,7 +299,7 @@ cdef inline uint8_t fib_address_type(
     cdef FlowKey key
     cdef FibResult result
     if family == 4:
-        if address[0] >> 24 == 0 or address[0] == 0xFFFFFFFFU:
+        if address[0] == 0 or address[0] == 0xFFFFFFFFU:
             return ROUTE_BROADCAST
         if address[0] >> 28 == 14:
             return ROUTE_MULTICAST

@@ -56,7 +56,9 @@ cdef inline Stage ip6_forward(Network *net, Host *host, Packet *p) noexcept nogi
     if header[7] <= 1:
         icmp6_error(net, host, p, ICMP6_TIME_EXCEEDED, 0, 0)
         return drop(net, host, p, Reason.TTL_EXCEEDED)
-    # Link-local sources are not forwarded (RFC 4291, 2.5.6).
+    # Unspecified and link-local sources are not forwarded (RFC 4291, 2.5.2 and 2.5.6).
+    if src[0] | src[1] | src[2] | src[3] == 0:
+        return drop(net, host, p, Reason.IP_INADDRERRORS)
     if src[0] >> 22 == 0xFE80U >> 6:
         icmp6_error(net, host, p, 1, 2, 0)
         return drop(net, host, p, Reason.IP_INADDRERRORS)

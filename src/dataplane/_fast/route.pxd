@@ -165,10 +165,11 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
     if dst == 0xFFFFFFFFU or (src == 0 and dst == 0):
         p.route_type = ROUTE_BROADCAST
         return
-    if src >> 24 == 0:
+    # Of 0/8 only 0.0.0.0 itself is special (ipv4_is_zeronet).
+    if src == 0:
         input_drop(route, Reason.IP_INVALID_SOURCE)
         return
-    if dst >> 24 == 0:
+    if dst == 0:
         input_drop(route, Reason.IP_INVALID_DEST)
         return
     if interface.kind != LINK_LOOPBACK and not interface.route_localnet:
@@ -259,7 +260,7 @@ cdef inline void route_input6(Host *host, Packet *p, InputRoute *route) noexcept
         p.route_type = ROUTE_UNREACHABLE
         route.action = INPUT_ERROR
         route.code = 0
-        route.reason = Reason.IP_INNOROUTES
+        route.reason = Reason.IP_INNOROUTES if dst[0] | dst[1] | dst[2] | dst[3] else Reason.IP_INADDRERRORS
         return
     if result.type == ROUTE_LOCAL or result.type == ROUTE_ANYCAST:
         p.route_type = ROUTE_LOCAL

@@ -208,6 +208,8 @@ def _drops(index: int, ours: Step, theirs: Step) -> list[Difference]:
                 break
     for reason in TAKEN:
         del kernel[reason]
+    if ours.refused == "ENETUNREACH":
+        emulator -= Counter(["IP_OUTNOROUTES"])  # the socket says so before there is a packet
     if ours.kind == "wait":
         emulator.clear()  # the kernel's timers run in other processes, where the trace does not look
     if not kernel and not emulator:

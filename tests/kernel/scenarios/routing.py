@@ -63,10 +63,14 @@ def rule_that_refuses(node: Node) -> None:
     """blackhole, unreachable and prohibit as actions of rules."""
     client, one, _ = fork(node)
     node.ip(f"{node.dash}route add {NET[node.family]} via {one.ip}")
+    refused = []
     for last, action in ((11, "blackhole"), (12, "unreachable"), (13, "prohibit")):
         address = f"10.0.1.{last}" if node.family == 4 else f"fd00:1::{last}"
         node.ip(f"{node.dash}rule add from {address} {action} priority {last}")
-        node.peer("eth0", address).send(QUERY, to=FAR[node.family])
+        refused.append(node.peer("eth0", address))
+    client.send(QUERY, to=FAR[node.family]).only(one)
+    for peer in refused:
+        peer.send(QUERY, to=FAR[node.family])
 
 
 @scenario(families=(4, 6))
