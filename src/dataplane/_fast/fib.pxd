@@ -4,11 +4,13 @@ Sources: net/ipv4/fib_trie.c, fib_rules.c, fib_frontend.c, devinet.c; net/ipv6/r
 A table is one hash of prefixes with the list of lengths in use, longest first: hosts have many prefixes and few lengths.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.interface cimport Interface, LocalAddress
+from dataplane._fast.multipath cimport multipath_hash
+from dataplane._fast.packet cimport FIELD_DPORT, FIELD_PROTO, FIELD_SPORT, Packet
 
 cpdef enum RouteType:
     """RTN_ numbers of the kernel."""
@@ -71,7 +73,14 @@ cdef struct PolicyRule:
     uint8_t family
     uint8_t source_length
     uint8_t destination_length
-    uint8_t action          # RouteType: ROUTE_UNICAST looks up the table
+    uint8_t action          # RouteType: ROUTE_UNICAST looks up the table, ROUTE_UNSPEC goes on at `following`
+    int32_t following       # index of the rule to go on with; ROUTE_UNSPEC only
+    int16_t suppressed      # routes of prefixes up to this length do not count; -1
+    uint8_t proto           # 0: any
+    uint16_t sport_low
+    uint16_t sport_high
+    uint16_t dport_low
+    uint16_t dport_high
     uint8_t invert
     uint8_t tos
     uint8_t local_in        # iif lo: packets that the host itself makes
@@ -94,9 +103,14 @@ cdef struct Fib:
     int32_t address_count
     Interface *interfaces   # of the host, not owned
     int32_t interface_count
-    uint64_t seed           # of multipath hashing
+    uint32_t seed           # net.ipv4.fib_multipath_hash_seed, or the host's own
+    uint8_t hash_policy4    # net.ipv4.fib_multipath_hash_policy: 0 addresses, 1 ports too
+    uint8_t hash_policy6
 
 cdef struct FlowKey:
+    const Packet *packet    # whose ports and protocol count; NULL for a question about addresses alone
+    bint reversed           # the way back of `packet`: its ports change places
+    uint8_t proto           # of a question without a packet
     uint32_t src[4]
     uint32_t dst[4]
     uint32_t mark
@@ -176,38 +190,90 @@ cdef inline int32_t fib_find(
         at = (at + 1) & fib.bucket_mask
 
 
+cdef inline bint select_source4(
+    const Fib *fib, int32_t slot, const uint32_t *towards, uint8_t scope, uint32_t *out,
+) noexcept nogil:
+    """inet_select_addr: the primary address of `slot` whose subnet holds `towards`, else its first, else another's."""
+    cdef int32_t i
+    cdef const LocalAddress *local
+    cdef const LocalAddress *first = NULL
+    for i in range(fib.address_count):
+        local = &fib.addresses[i]
+        if local.family != 4 or local.slot != slot or local.secondary or local.scope > scope:
+            continue
+        if towards == NULL or towards[0] == 0 or prefix_covers(local.address, towards, 4, local.prefix_length):
+            memcpy(out, local.address, 16)
+            return True
+        if first == NULL:
+            first = local
+    if first == NULL:
+        for i in range(fib.address_count):
+            local = &fib.addresses[i]
+            if local.family == 4 and not local.secondary and local.scope != RT_SCOPE_LINK and local.scope <= scope:
+                first = local
+                break
+    if first == NULL:
+        return False
+    memcpy(out, first.address, 16)
+    return True
+
+
+cdef inline bint hop_source(const Fib *fib, const Route *route, const NextHop *hop, uint32_t *out) noexcept nogil:
+    """The IPv4 source that one next hop suggests (fib_info_update_nhc_saddr)."""
+    if route.has_prefsrc:
+        memcpy(out, route.prefsrc, 16)
+        return True
+    if hop.gateway_family == 4:
+        return select_source4(fib, hop.slot, hop.gateway, route.scope, out)
+    return select_source4(fib, hop.slot, NULL, route.scope, out)
+
+
+cdef inline bint hop_usable(const Fib *fib, const NextHop *hop, const FlowKey *key) noexcept nogil:
+    if hop.slot >= 0 and not fib.interfaces[hop.slot].up:
+        return False
+    return key.oif < 0 or hop.slot == key.oif
+
+
 cdef inline const NextHop *route_hop(const Fib *fib, const Route *route, const FlowKey *key) noexcept nogil:
-    """One next hop that is up; several are shared out by a hash of the addresses (fib_multipath_hash_policy 0)."""
+    """One next hop that is up; of several the one that the flow's hash falls to (fib_select_multipath)."""
     cdef int32_t i
     cdef const NextHop *hop
-    cdef uint64_t total = 0, point, h
+    cdef const NextHop *best = NULL
+    cdef uint64_t total = 0, share = 0, point = 0
+    cdef uint32_t own[4]
+    cdef int score, best_score = -1
+    cdef bint from_here
     if route.hop_count == 1:
         hop = &fib.hops[route.first_hop]
-        if hop.slot >= 0 and not fib.interfaces[hop.slot].up:
-            return NULL
-        if key.oif >= 0 and hop.slot != key.oif:
-            return NULL
-        return hop
+        return hop if hop_usable(fib, hop, key) else NULL
     for i in range(route.hop_count):
         hop = &fib.hops[route.first_hop + i]
-        if hop.slot < 0 or not fib.interfaces[hop.slot].up or (key.oif >= 0 and hop.slot != key.oif):
-            continue
-        total += hop.weight
+        if hop_usable(fib, hop, key):
+            if key.oif >= 0:
+                return hop
+            total += hop.weight
     if total == 0:
         return NULL
-    h = fib.seed
-    for i in range(4):
-        h = (h ^ key.src[i] ^ (<uint64_t>key.dst[i] << 32)) * 0x9E3779B97F4A7C15ULL
-        h ^= h >> 29
-    point = (h & 0x7FFFFFFFU) * total >> 31
+    point = multipath_hash(
+        key.packet, key.family, key.src, key.dst, key.proto,
+        fib.hash_policy4 if key.family == 4 else fib.hash_policy6, fib.seed,
+    )
+    # A host that has chosen its source prefers the hop whose device bears it.
+    from_here = key.family == 4 and key.iif < 0 and key.src[0] != 0
     for i in range(route.hop_count):
         hop = &fib.hops[route.first_hop + i]
-        if hop.slot < 0 or not fib.interfaces[hop.slot].up or (key.oif >= 0 and hop.slot != key.oif):
+        if not hop_usable(fib, hop, key):
             continue
-        if point < hop.weight:
-            return hop
-        point -= hop.weight
-    return NULL
+        share += hop.weight
+        score = point < ((share << 31) + total // 2) // total
+        if from_here and hop_source(fib, route, hop, own) and own[0] == key.src[0]:
+            score += 2
+        if score > best_score:
+            best = hop
+            best_score = score
+            if score == 3 or (not from_here and score == 1):
+                break
+    return best
 
 
 cdef inline bint table_lookup(const Fib *fib, uint32_t table, const FlowKey *key, FibResult *result) noexcept nogil:
@@ -245,6 +311,19 @@ cdef inline bint table_lookup(const Fib *fib, uint32_t table, const FlowKey *key
     return False
 
 
+cdef inline bint transport_matches(const PolicyRule *rule, const FlowKey *key) noexcept nogil:
+    cdef uint32_t sport, dport
+    if key.packet == NULL:
+        return False
+    sport = key.packet.field[<int>FIELD_DPORT if key.reversed else <int>FIELD_SPORT]
+    dport = key.packet.field[<int>FIELD_SPORT if key.reversed else <int>FIELD_DPORT]
+    return (
+        (rule.proto == 0 or rule.proto == key.packet.field[<int>FIELD_PROTO])
+        and (rule.sport_high == 0 or rule.sport_low <= sport <= rule.sport_high)
+        and (rule.dport_high == 0 or rule.dport_low <= dport <= rule.dport_high)
+    )
+
+
 cdef inline bint rule_matches(const PolicyRule *rule, const FlowKey *key) noexcept nogil:
     cdef bint match = (
         (rule.iif == -1 or (rule.local_in and key.iif < 0) or rule.iif == key.iif)
@@ -254,6 +333,7 @@ cdef inline bint rule_matches(const PolicyRule *rule, const FlowKey *key) noexce
         and (rule.destination_length == 0
              or prefix_covers(rule.destination, key.dst, key.family, rule.destination_length))
         and (rule.tos == 0 or rule.tos == key.tos)
+        and (rule.proto == 0 and rule.sport_high == 0 and rule.dport_high == 0 or transport_matches(rule, key))
     )
     return match != rule.invert
 
@@ -268,16 +348,23 @@ cdef inline bint fib_lookup(const Fib *fib, const FlowKey *key, FibResult *resul
         if table_lookup(fib, TABLE_LOCAL, key, result):
             return True
         return table_lookup(fib, TABLE_MAIN, key, result)
-    for i in range(fib.rule_count):
+    i = -1
+    while i + 1 < fib.rule_count:
+        i += 1
         rule = &fib.rules[i]
         if rule.family != key.family or not rule_matches(rule, key):
+            continue
+        if rule.action == ROUTE_UNSPEC:
+            i = rule.following - 1
             continue
         if rule.action != ROUTE_UNICAST:
             result.type = rule.action
             return True
         if table_lookup(fib, rule.table, key, result):
-            if result.type != ROUTE_THROW:
+            if result.type != ROUTE_THROW and (rule.suppressed < 0 or result.route.length > rule.suppressed):
                 return True
+            result.route = NULL
+            result.hop = NULL
     return False
 
 
@@ -318,34 +405,6 @@ cdef inline uint8_t fib_address_type(
         if family == 6 and slot < 0:
             return result.type
     return ROUTE_UNICAST
-
-
-cdef inline bint select_source4(
-    const Fib *fib, int32_t slot, const uint32_t *towards, uint8_t scope, uint32_t *out,
-) noexcept nogil:
-    """inet_select_addr: the primary address of `slot` whose subnet holds `towards`, else its first, else another's."""
-    cdef int32_t i
-    cdef const LocalAddress *local
-    cdef const LocalAddress *first = NULL
-    for i in range(fib.address_count):
-        local = &fib.addresses[i]
-        if local.family != 4 or local.slot != slot or local.secondary or local.scope > scope:
-            continue
-        if towards == NULL or towards[0] == 0 or prefix_covers(local.address, towards, 4, local.prefix_length):
-            memcpy(out, local.address, 16)
-            return True
-        if first == NULL:
-            first = local
-    if first == NULL:
-        for i in range(fib.address_count):
-            local = &fib.addresses[i]
-            if local.family == 4 and not local.secondary and local.scope != RT_SCOPE_LINK and local.scope <= scope:
-                first = local
-                break
-    if first == NULL:
-        return False
-    memcpy(out, first.address, 16)
-    return True
 
 
 cdef inline int scope6(const uint32_t *address) noexcept nogil:
@@ -438,7 +497,6 @@ cdef inline bint route_source(
     const Fib *fib, const FlowKey *key, const FibResult *result, uint32_t *out,
 ) noexcept nogil:
     """The source address that an output route suggests: its own, else one of its device."""
-    cdef uint8_t scope
     if result.route != NULL and result.route.has_prefsrc:
         memcpy(out, result.route.prefsrc, 16)
         return True
@@ -448,10 +506,7 @@ cdef inline bint route_source(
     if result.hop == NULL:
         return False
     if key.family == 4:
-        scope = result.route.scope
-        if result.hop.gateway_family == 4:
-            return select_source4(fib, result.hop.slot, result.hop.gateway, scope, out)
-        return select_source4(fib, result.hop.slot, NULL, scope, out)
+        return hop_source(fib, result.route, result.hop, out)
     return select_source6(fib, result.hop.slot, key.dst, out)
 
 

@@ -57,7 +57,7 @@ cdef class CompiledHost:
             self.host.interfaces[slot].place = -1
         self.host.fib.interfaces = self.host.interfaces
         self.host.fib.interface_count = self.host.interface_count
-        self.host.fib.seed = (seed * 2654435761 + 1) & 0xFFFFFFFFFFFFFFFF
+        self.host.fib.seed = (seed * 2654435761 + 1) & 0xFFFFFFFF
         self.host.fdb.limit = 1 << 16
         self.host.vxlan_fdb.limit = 1 << 16
         self.host.neighbours.limit = 1024
@@ -228,6 +228,13 @@ cdef class CompiledHost:
         if fib_add_route(&self.host.fib, &row) < 0:
             raise MemoryError
 
+    def multipath(self, uint32_t seed, int policy4, int policy6):
+        """How equal routes are shared out: net.ipv4.fib_multipath_hash_seed (0: the host's own), hash policies."""
+        if seed:
+            self.host.fib.seed = seed
+        self.host.fib.hash_policy4 = policy4
+        self.host.fib.hash_policy6 = policy6
+
     def policy_rules(self, rows, bint custom):
         """Set the policy rules, by priority: dicts of the fields of PolicyRule (net, not words)."""
         cdef list values = list(rows)
@@ -257,6 +264,11 @@ cdef class CompiledHost:
             rule.invert = value["invert"]
             rule.tos = value["tos"]
             rule.local_in = value["local_in"]
+            rule.following = value["following"]
+            rule.suppressed = value["suppressed"]
+            rule.proto = value["proto"]
+            rule.sport_low, rule.sport_high = value["sports"]
+            rule.dport_low, rule.dport_high = value["dports"]
 
     def routes_done(self):
         """Index the routes; call once after the last one."""

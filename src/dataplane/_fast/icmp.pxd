@@ -388,6 +388,7 @@ cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
     memcpy(source, &p.field[<int>FIELD_DST], 16)
     if p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
         flow_key(p, &key)
+        key.packet = NULL
         memcpy(key.dst, &p.field[<int>FIELD_SRC], 16)
         memset(key.src, 0, 16)
         key.iif = -1

@@ -638,7 +638,7 @@ cdef class Replay:
         net.first_row = row
         p.row = row
         p.flow = <int32_t>index
-        walk_send(net, p, f.server_host if reverse else f.client_host)
+        walk_send(net, p, f.server_host if reverse else f.client_host, False)
         # The flow table does not move while a packet walks.
         f.verdict = d.verdict
         if d.verdict == Verdict.DELIVERED:

@@ -16,6 +16,9 @@ from dataplane._fast.network cimport Host
 from dataplane._fast.packet cimport FIELD_DST, FIELD_MARK, FIELD_SRC, FIELD_TOS, Packet
 from dataplane._fast.reason cimport Reason
 
+cdef enum:
+    IPPROTO_RAW = 255
+
 cdef enum InputAction:
     INPUT_LOCAL = 0
     INPUT_FORWARD
@@ -34,6 +37,8 @@ cdef inline bint loopback4(uint32_t address) noexcept nogil:
 
 
 cdef inline void flow_key(const Packet *p, FlowKey *key) noexcept nogil:
+    key.packet = p
+    key.reversed = False
     memcpy(key.src, &p.field[<int>FIELD_SRC], 16)
     memcpy(key.dst, &p.field[<int>FIELD_DST], 16)
     key.mark = p.field[<int>FIELD_MARK]
@@ -63,6 +68,20 @@ cdef inline void route_take(Host *host, Packet *p, const FibResult *result) noex
         p.onlink = 0
 
 
+cdef inline bint output_taken(Host *host, Packet *p, FibResult *result) noexcept nogil:
+    """Take the decision for a packet of the host's own; False when it leads nowhere."""
+    if result.type == ROUTE_LOCAL or result.type == ROUTE_ANYCAST:
+        result.type = ROUTE_LOCAL
+        if host.loopback < 0 or not host.interfaces[host.loopback].up:
+            return False
+    elif result.type == ROUTE_BLACKHOLE or result.type == ROUTE_UNREACHABLE or result.type == ROUTE_PROHIBIT:
+        return False
+    elif result.hop == NULL:
+        return False
+    route_take(host, p, result)
+    return True
+
+
 cdef inline bint route_output_on(Host *host, Packet *p, int32_t oif) noexcept nogil:
     """Route a packet that the host sends, by `oif` if it is not -1; False when there is no way."""
     cdef FlowKey key
@@ -79,22 +98,23 @@ cdef inline bint route_output_on(Host *host, Packet *p, int32_t oif) noexcept no
         route_take(host, p, &result)
         p.oif = oif
         return True
-    if not fib_lookup(&host.fib, &key, &result):
-        return False
-    if result.type == ROUTE_LOCAL or result.type == ROUTE_ANYCAST:
-        result.type = ROUTE_LOCAL
-        if host.loopback < 0 or not host.interfaces[host.loopback].up:
-            return False
-    elif result.type == ROUTE_BLACKHOLE or result.type == ROUTE_UNREACHABLE or result.type == ROUTE_PROHIBIT:
-        return False
-    elif result.hop == NULL:
-        return False
-    route_take(host, p, &result)
-    return True
+    return fib_lookup(&host.fib, &key, &result) and output_taken(host, p, &result)
 
 
 cdef inline bint route_output(Host *host, Packet *p) noexcept nogil:
     return route_output_on(host, p, -1)
+
+
+cdef inline bint route_raw_output(Host *host, Packet *p) noexcept nogil:
+    """raw_sendmsg with IP_HDRINCL: the route is chosen by the destination, before anybody looks into the packet."""
+    cdef FlowKey key
+    cdef FibResult result
+    memset(&key, 0, sizeof(key))
+    memcpy(key.dst, &p.field[<int>FIELD_DST], 16)
+    key.family = p.family
+    key.iif = key.oif = -1
+    key.proto = IPPROTO_RAW
+    return fib_lookup(&host.fib, &key, &result) and output_taken(host, p, &result)
 
 
 cdef inline bint output_source(Host *host, const FlowKey *key, uint32_t *source) noexcept nogil:
@@ -120,6 +140,8 @@ cdef inline Reason validate_source(
         if not host.fib.custom_rules:
             return Reason.IP_LOCAL_SOURCE if address_on(&host.fib, 4, source, -1) else Reason.NOT_DROPPED
     memset(&key, 0, sizeof(key))
+    key.packet = p
+    key.reversed = True
     memcpy(key.dst, source, 16)
     memcpy(key.src, &p.field[<int>FIELD_DST], 16)
     key.family = 4
@@ -201,7 +223,8 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
             input_drop(route, Reason.IP_INNOROUTES)
             return
         route.action = INPUT_ERROR
-        route.code = 1 if result.type == ROUTE_UNREACHABLE else 13
+        # An unreachable route says host unreachable, a rule that has no route network unreachable.
+        route.code = 13 if result.type == ROUTE_PROHIBIT else 1 if result.route != NULL else 0
         route.reason = Reason.ROUTE_UNREACHABLE if result.type == ROUTE_UNREACHABLE else Reason.ROUTE_PROHIBIT
         return
     if result.type == ROUTE_BROADCAST:

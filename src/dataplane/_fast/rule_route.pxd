@@ -21,13 +21,11 @@ cdef inline uint32_t route6_bits(const Fib *fib, const uint32_t *address, int32_
     cdef FlowKey key
     cdef FibResult result
     cdef uint32_t bits = 0
+    memset(&key, 0, sizeof(key))
     memcpy(key.dst, address, 16)
-    key.src[0] = key.src[1] = key.src[2] = key.src[3] = 0
-    key.mark = 0
     key.iif = -1
     key.oif = slot
     key.family = 6
-    key.tos = 0
     if slot >= 0 and wanted & (1 << <int>ROUTE_LOCAL) and fib_address_type(fib, 6, address, slot) == ROUTE_LOCAL:
         bits |= 1 << <int>ROUTE_LOCAL
     if not fib_lookup(fib, &key, &result):

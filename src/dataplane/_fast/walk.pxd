@@ -12,7 +12,7 @@ from dataplane._fast.packet cimport Packet
 
 cdef void walk_until(Network *net, int64_t time) noexcept nogil
 cdef void walk_frame(Network *net, Packet *p, int32_t host, int32_t slot) noexcept nogil
-cdef void walk_send(Network *net, Packet *p, int32_t host) noexcept nogil
+cdef void walk_send(Network *net, Packet *p, int32_t host, bint raw) noexcept nogil
 
 
 @cython.final

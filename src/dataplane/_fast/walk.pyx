@@ -37,7 +37,7 @@ from dataplane._fast.network cimport (
 from dataplane._fast.packet cimport FIELD_MARK, PACKET_HOST, Packet
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.resolve cimport neighbour_timer
-from dataplane._fast.route cimport route_output
+from dataplane._fast.route cimport route_output, route_raw_output
 from dataplane._fast.vxlan cimport vxlan_receive, vxlan_transmit
 
 import numpy as np
@@ -132,8 +132,8 @@ cdef void walk_frame(Network *net, Packet *p, int32_t host, int32_t slot) noexce
     walk_links(net)
 
 
-cdef void walk_send(Network *net, Packet *p, int32_t host) noexcept nogil:
-    """A host sends an IP packet, [net, tail), of its own, as through a raw socket with IP_HDRINCL."""
+cdef void walk_send(Network *net, Packet *p, int32_t host, bint raw) noexcept nogil:
+    """A host sends an IP packet, [net, tail), of its own: as its sockets do, or as a raw one with IP_HDRINCL."""
     cdef Host *h = net.hosts[host]
     cdef Reason reason
     p.host = host
@@ -144,7 +144,7 @@ cdef void walk_send(Network *net, Packet *p, int32_t host) noexcept nogil:
     if reason != Reason.NOT_DROPPED:
         drop(net, h, p, reason)
         return
-    if not route_output(h, p):
+    if not (route_raw_output(h, p) if raw else route_output(h, p)):
         drop(net, h, p, Reason.IP_OUTNOROUTES)
         return
     walk_packet(net, p, STAGE_LOCAL_OUT)
@@ -338,7 +338,7 @@ cdef class Walk:
                     drop(net, net.hosts[host], p, Reason.UNHANDLED_PROTO)
                 else:
                     p.net = p.mac + rows.network[i]
-                    walk_send(net, p, host)
+                    walk_send(net, p, host, True)
             for i in range(count):
                 rows.verdict[i] = deliveries[i].verdict
                 rows.reason[i] = deliveries[i].reason

@@ -341,6 +341,24 @@ def _is_default(rule: PolicyRule) -> bool:
     )
 
 
+RULE_ACTIONS = {
+    "lookup": RouteType.ROUTE_UNICAST,
+    "blackhole": RouteType.ROUTE_BLACKHOLE,
+    "unreachable": RouteType.ROUTE_UNREACHABLE,
+    "prohibit": RouteType.ROUTE_PROHIBIT,
+}
+
+
+def _following(rules: Sequence[PolicyRule], at: int) -> int:
+    """The index of the rule that a goto leads to; a target that is not there, and nop, go on with the next one."""
+    rule = rules[at]
+    if rule.action == "goto":
+        for index in range(at + 1, len(rules)):
+            if rules[index].family == rule.family and rules[index].priority == rule.goto:
+                return index
+    return at + 1
+
+
 def _policy(host: CompiledHost, config: HostConfig, slots: Mapping[str, int], unmodelled: list[str]) -> None:
     rules: list[PolicyRule] = []
     for family in (4, 6):
@@ -350,12 +368,11 @@ def _policy(host: CompiledHost, config: HostConfig, slots: Mapping[str, int], un
         rules += sorted(own, key=lambda rule: rule.priority)
     rows = []
     for rule in rules:
-        if rule.action not in ("lookup", "blackhole", "unreachable", "prohibit") or (
-            rule.ip_protocol or rule.source_ports or rule.destination_ports or rule.uid_range or rule.tunnel_id
-        ):
+        strange = rule.action not in ("lookup", "goto", "nop", "blackhole", "unreachable", "prohibit")
+        if strange or rule.uid_range or rule.l3mdev or rule.suppress_group is not None:
             unmodelled.append(f"ip rule {rule.priority}: selectors or action {rule.action}")
-            continue
-        action = RouteType.ROUTE_UNICAST if rule.action == "lookup" else ROUTE_TYPES[rule.action]
+        # A rule for what is not modelled takes its place and matches nothing.
+        never = strange or bool(rule.uid_range or rule.l3mdev or rule.tunnel_id)
         rows.append(
             {
                 "family": rule.family,
@@ -364,14 +381,23 @@ def _policy(host: CompiledHost, config: HostConfig, slots: Mapping[str, int], un
                 "mark": rule.fwmark or 0,
                 "mask": rule.fwmask if rule.fwmark is not None else 0,
                 "table": rule.table,
-                "iif": -1 if rule.iif is None or rule.iif == "lo" else slots.get(rule.iif, -2),
+                "iif": -2 if never else -1 if rule.iif is None or rule.iif == "lo" else slots.get(rule.iif, -2),
                 "oif": -1 if rule.oif is None else slots.get(rule.oif, -2),
-                "action": int(action),
-                "invert": rule.invert,
+                "action": int(RULE_ACTIONS.get(rule.action, RouteType.ROUTE_UNSPEC)),
+                "following": _following(rules, len(rows)),
+                "suppressed": -1 if rule.suppress_prefix_length is None else rule.suppress_prefix_length,
+                "proto": rule.ip_protocol,
+                "sports": rule.source_ports or (0, 0),
+                "dports": rule.destination_ports or (0, 0),
+                "invert": rule.invert and not never,
                 "tos": rule.tos,
                 "local_in": rule.iif == "lo",
             }
         )
+    policies = [_number(config, f"net.ipv{family}.fib_multipath_hash_policy", 0) for family in (4, 6)]
+    if max(policies) > 1:
+        unmodelled.append("net.ipv4.fib_multipath_hash_policy: only 0 (addresses) and 1 (ports too)")
+    host.multipath(_number(config, "net.ipv4.fib_multipath_hash_seed", 0), *policies)
     host.policy_rules(rows, not all(_is_default(rule) for rule in rules))
 
 

@@ -22,6 +22,7 @@ DEFAULTS: Mapping[str, int] = {
     "net.bridge.bridge-nf-pass-vlan-input-dev": 0,
     "net.ipv4.fib_multipath_hash_fields": 7,
     "net.ipv4.fib_multipath_hash_policy": 0,
+    "net.ipv4.fib_multipath_hash_seed": 0,  # 0: random, made at boot
     "net.ipv4.fib_multipath_use_neigh": 0,
     "net.ipv4.fwmark_reflect": 0,
     "net.ipv4.icmp_echo_ignore_all": 0,

@@ -1,6 +1,5 @@
 """Which way a packet goes: policy rules, several tables, several next hops, source validation, martians."""
 
-from judge.choices import OTHER
 from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import echo, reply
@@ -134,15 +133,85 @@ def route_by_tos(node: Node) -> None:
 
 @scenario(families=(4, 6), random="which way each flow takes")
 def two_next_hops(node: Node) -> None:
-    """Equal-cost routes: a flow keeps its way, by a hash of the addresses with the kernel's secret."""
+    """Equal-cost routes: a flow keeps its way, by a hash of the addresses."""
     client, one, two = fork(node)
+    node.sysctl("net.ipv4.fib_multipath_hash_seed = 12345")
     node.ip(f"{node.dash}route add {NET[node.family]} nexthop via {one.ip} nexthop via {two.ip}")
     for last in range(1, 9):
         target = f"203.0.113.{last}" if node.family == 4 else f"2001:db8:9::{last}"
         ways = {client.send(UDP(sport=port, dport=53), to=target)[0].interface for port in (1, 2, 3)}
         assert len(ways) == 1
-        if node.family == 4:
-            node.chose(OTHER, 0 if ways == {"eth1"} else 1)
+
+
+@scenario(families=(4, 6))
+def next_hops_by_ports(node: Node) -> None:
+    """fib_multipath_hash_policy 1: flows of the same two hosts part ways; fragments and ICMP have no ports."""
+    client, one, two = fork(node)
+    version = "ipv6" if node.family == 6 else "ipv4"
+    node.sysctl(f"""
+        net.ipv4.fib_multipath_hash_seed = 777
+        net.{version}.fib_multipath_hash_policy = 1
+    """)
+    node.ip(f"{node.dash}route add {NET[node.family]} nexthop via {one.ip} nexthop via {two.ip}")
+    ways = [client.send(UDP(sport=port, dport=53), to=FAR[node.family])[0].interface for port in range(1, 11)]
+    assert set(ways) == {"eth1", "eth2"}
+    for port in range(1, 5):
+        client.send(TCP(sport=port, dport=53, flags="S"), to=FAR[node.family])
+        client.send(echo(node.family, ident=port), to=FAR[node.family])
+
+
+@scenario(families=(4, 6))
+def next_hops_with_weights(node: Node) -> None:
+    """One of three next hops gets most of the flows."""
+    client, one, two = fork(node)
+    node.sysctl("net.ipv4.fib_multipath_hash_seed = 4242")
+    node.ip(f"{node.dash}route add {NET[node.family]} nexthop via {one.ip} weight 1 nexthop via {two.ip} weight 5")
+    for last in range(1, 25):
+        client.send(QUERY, to=f"203.0.113.{last}" if node.family == 4 else f"2001:db8:9::{last}")
+
+
+@scenario(families=(4, 6))
+def next_hop_of_an_error(node: Node) -> None:
+    """An ICMP error takes the way that the packets it is about would take."""
+    client, one, two = fork(node)
+    node.sysctl("net.ipv4.fib_multipath_hash_seed = 99")
+    node.ip(f"{node.dash}route add {NET[node.family]} nexthop via {one.ip} nexthop via {two.ip}")
+    for last in range(1, 9):
+        target = f"203.0.113.{last}" if node.family == 4 else f"2001:db8:9::{last}"
+        about = client.packet(QUERY, to=target)
+        about.src, about.dst = about.dst, about.src
+        client.complain("port unreachable", about)
+
+
+@scenario(families=(4, 6))
+def own_packets_over_two_next_hops(node: Node) -> None:
+    """The node's own packets, with a source of its choice."""
+    _, one, two = fork(node)
+    node.sysctl("net.ipv4.fib_multipath_hash_seed = 31337")
+    node.ip(f"{node.dash}route add {NET[node.family]} nexthop via {one.ip} nexthop via {two.ip}")
+    for here in (node.address("eth0"), node.address("eth1"), node.address("eth2")):
+        for last in range(1, 7):
+            target = f"203.0.113.{last}" if node.family == 4 else f"2001:db8:9::{last}"
+            header = IP(src=here, dst=target, id=5) if node.family == 4 else IPv6(src=here, dst=target)
+            node.send(header / QUERY)
+
+
+@scenario(families=(4, 6))
+def rules_that_jump(node: Node) -> None:
+    """goto skips rules, nop does nothing, a goto to a rule that is not there neither."""
+    client, one, two = fork(node)
+    node.ip(f"""
+        {node.dash}route add {NET[node.family]} via {one.ip}
+        {node.dash}route add {NET[node.family]} via {two.ip} table 100
+        {node.dash}rule add nop priority 10
+        {node.dash}rule add fwmark 0x1 goto 300 priority 100
+        {node.dash}rule add lookup 100 priority 200
+        {node.dash}rule add nop priority 300
+        {node.dash}rule add goto 900 priority 50
+    """)
+    node.rules("-t mangle -A PREROUTING -p udp --sport 7 -j MARK --set-mark 1")
+    client.send(QUERY, to=FAR[node.family]).only(two)
+    client.send(UDP(sport=7, dport=53), to=FAR[node.family]).only(one)
 
 
 @scenario()
