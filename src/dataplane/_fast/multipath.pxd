@@ -60,8 +60,10 @@ cdef inline uint64_t siphash(const uint8_t *data, int words, uint64_t key) noexc
     sip_round(v)
     v[0] ^= word
     v[2] ^= 0xFF
-    for i in range(4):
-        sip_round(v)
+    sip_round(v)
+    sip_round(v)
+    sip_round(v)
+    sip_round(v)
     return v[0] ^ v[1] ^ v[2] ^ v[3]
 
 

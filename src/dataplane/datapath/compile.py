@@ -366,7 +366,7 @@ def _policy(host: CompiledHost, config: HostConfig, slots: Mapping[str, int], un
         if not own:
             own = [PolicyRule(0, family, TABLE_LOCAL), PolicyRule(32766, family, TABLE_MAIN)]
         rules += sorted(own, key=lambda rule: rule.priority)
-    rows = []
+    rows: list[dict[str, object]] = []
     for rule in rules:
         strange = rule.action not in ("lookup", "goto", "nop", "blackhole", "unreachable", "prohibit")
         if strange or rule.uid_range or rule.l3mdev or rule.suppress_group is not None:

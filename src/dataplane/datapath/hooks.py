@@ -1,7 +1,7 @@
 """What is registered at the hooks of a host: its tables, and connection tracking where something asks for it.
 
 Source: include/uapi/linux/netfilter_ipv4.h, netfilter_ipv6.h (priorities). Tracking has hooks only where a rule needs them:
-a nat table, or a match or target that looks at connections.
+a match or target that looks at connections or translates. A nat table alone sees no packet.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NAT = {
 }
 # What looks at connections.
 ASKING_MATCHES = {"conntrack", "state", "connmark", "connbytes", "connlimit", "helper", "cluster"}
-ASKING_TARGETS = {"CONNMARK", "CT", "CONNSECMARK", "SYNPROXY"}
+ASKING_TARGETS = {"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "CONNSECMARK", "SYNPROXY"}
 DEFRAG, CONNTRACK, CONFIRM = -400, -200, 2**15 - 1
 # net.netfilter.nf_conntrack_*: name behind the prefix and default in seconds, in the order of TcpState and SctpState.
 TCP_TIMEOUTS = (
@@ -99,8 +99,6 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
 
 def needs_tracking(ruleset: Ruleset) -> bool:
     """Whether a rule makes the kernel register connection tracking for this family (nf_ct_netns_get)."""
-    if any(table.name == "nat" for table in ruleset.tables):
-        return True
     for _, _, rule in ruleset.rules():
         specification = rule.specification(ruleset.family)
         if any(match.name in ASKING_MATCHES for match in specification.matches):
