@@ -113,11 +113,10 @@ cdef inline bint global_allow(Host *host, int64_t now) noexcept nogil:
 
 
 cdef inline bint peer_allow(Host *host, const uint32_t *address, int64_t limit, int64_t now) noexcept nogil:
-    """inet_peer_xrlim_allow: one message a `limit`, six in a burst, per address."""
+    """inet_peer_xrlim_allow: one message a `limit`, six in a burst, per address. All kinds of messages share the
+    bucket: one without a limit leaves nothing in it."""
     cdef Bucket *b
     cdef uint64_t h
-    if limit == 0:
-        return True
     if host.buckets == NULL:
         host.buckets = <Bucket *>calloc(256, sizeof(Bucket))
         if host.buckets == NULL:

@@ -10,6 +10,7 @@ from dataplane._fast.icmp cimport (
 )
 from dataplane._fast.interface cimport Interface
 from dataplane._fast.options cimport record_route
+from dataplane._fast.ndisc cimport nd_redirect
 from dataplane._fast.network cimport Host, Network, STAGE_END, STAGE_POSTROUTING, Stage, drop
 from dataplane._fast.packet cimport (
     FIELD_LENGTH, FIELD_SRC, FIELD_TTL, HOOK_FORWARD, PACKET_HOST, Packet,
@@ -56,10 +57,12 @@ cdef inline Stage ip6_forward(Network *net, Host *host, Packet *p) noexcept nogi
     if header[7] <= 1:
         icmp6_error(net, host, p, ICMP6_TIME_EXCEEDED, 0, 0)
         return drop(net, host, p, Reason.TTL_EXCEEDED)
+    if p.oif == p.iif:
+        nd_redirect(net, host, p)
     # Unspecified and link-local sources are not forwarded (RFC 4291, 2.5.2 and 2.5.6).
-    if src[0] | src[1] | src[2] | src[3] == 0:
+    elif src[0] | src[1] | src[2] | src[3] == 0:
         return drop(net, host, p, Reason.IP_INADDRERRORS)
-    if src[0] >> 22 == 0xFE80U >> 6:
+    elif src[0] >> 22 == 0xFE80U >> 6:
         icmp6_error(net, host, p, 1, 2, 0)
         return drop(net, host, p, Reason.IP_INADDRERRORS)
     mtu = packet_mtu(host, p)

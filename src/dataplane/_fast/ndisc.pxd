@@ -3,11 +3,14 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from dataplane._fast.fib cimport address_on, link_local_of
-from dataplane._fast.icmp cimport icmp6_checksum_set, write_ip6
-from dataplane._fast.interface cimport Interface
+from dataplane._fast.fib cimport (
+    FibResult, FlowKey, ROUTE_UNICAST, address_on, fib_lookup, link_local_of, same_address,
+)
+from dataplane._fast.icmp cimport icmp6_checksum_set, peer_allow, write_ip6
+from dataplane._fast.interface cimport Interface, LINK_TUN
+from dataplane._fast.neighbour cimport NUD_VALID, Neighbour, neighbour_get
 from dataplane._fast.network cimport Host, Network, STAGE_LOCAL_OUT, packet_give, packet_make, spawn
-from dataplane._fast.packet cimport Packet, packet_read6
+from dataplane._fast.packet cimport FIELD_DST, FIELD_SRC, Packet, packet_read6
 from dataplane._fast.route cimport route_output_on
 from dataplane._fast.wire cimport IPPROTO_ICMPV6, store32, store_address6, store_mac
 
@@ -16,6 +19,10 @@ cdef enum:
     ND_ADVERT = 136
     ND_OPTION_SOURCE = 1
     ND_OPTION_TARGET = 2
+    ND_OPTION_REDIRECTED = 4
+    ND_REDIRECT = 137
+    REDIRECT_LENGTH = 40    # header, target and destination
+    SECOND = 1000000000
     ND_FLAG_ROUTER = 0x80
     ND_FLAG_SOLICITED = 0x40
     ND_FLAG_OVERRIDE = 0x20
@@ -57,6 +64,67 @@ cdef inline void nd_send(
     memcpy(p.nexthop, to, 16)
     p.nexthop_family = 6
     spawn(net, p, STAGE_LOCAL_OUT)
+
+
+cdef inline void nd_redirect(Network *net, Host *host, Packet *p) noexcept nogil:
+    """ndisc_send_redirect (RFC 4861, 8.2): the next hop of `p` is on the link that it came from; its sender is told."""
+    cdef const uint32_t *target = p.nexthop
+    cdef const uint32_t *dst = &p.field[<int>FIELD_DST]
+    cdef const uint32_t *src = &p.field[<int>FIELD_SRC]
+    cdef uint32_t source[4]
+    cdef uint32_t quoted, option = 0
+    cdef FlowKey key
+    cdef FibResult result
+    cdef Neighbour *neighbour
+    cdef Packet *answer
+    cdef uint8_t *icmp
+    # Seldom to one destination, seldom to one sender.
+    if not peer_allow(host, dst, SECOND, p.time) or not link_local_of(&host.fib, p.oif, source):
+        return
+    if not same_address(dst, target) and target[0] >> 22 != 0xFE80U >> 6:
+        return
+    memset(&key, 0, sizeof(key))
+    memcpy(key.dst, src, 16)
+    key.family = 6
+    key.iif = -1
+    key.oif = p.oif
+    if not fib_lookup(&host.fib, &key, &result) or result.hop == NULL or result.hop.gateway_family:
+        return
+    if not peer_allow(host, src, SECOND, p.time):
+        return
+    neighbour = neighbour_get(&host.neighbours, 6, target, p.oif)
+    if neighbour == NULL:
+        return
+    if host.interfaces[p.oif].kind != LINK_TUN and neighbour.state & NUD_VALID:
+        option = 8
+    quoted = <uint32_t>(p.tail - p.net) + 8
+    if quoted > 1280 - 40 - REDIRECT_LENGTH - option:
+        quoted = 1280 - 40 - REDIRECT_LENGTH - option
+    quoted &= ~7U
+    answer = packet_make(net, host, p.time, 40 + REDIRECT_LENGTH + option + quoted)
+    if answer == NULL:
+        return
+    icmp = answer.net + 40
+    icmp[0] = ND_REDIRECT
+    store_address6(icmp + 8, target)
+    store_address6(icmp + 24, dst)
+    icmp += REDIRECT_LENGTH
+    if option:
+        icmp[0] = ND_OPTION_TARGET
+        icmp[1] = 1
+        store_mac(icmp + 2, neighbour.mac)
+        icmp += 8
+    icmp[0] = ND_OPTION_REDIRECTED
+    icmp[1] = <uint8_t>(quoted // 8)
+    memcpy(icmp + 8, p.net, quoted - 8)
+    write_ip6(answer, 0, IPPROTO_ICMPV6, 255, source, src)
+    icmp6_checksum_set(answer, answer.net + 40)
+    packet_read6(answer)
+    answer.oif = p.oif
+    memcpy(answer.nexthop, src, 16)
+    answer.nexthop_family = 6
+    answer.route_type = ROUTE_UNICAST
+    spawn(net, answer, STAGE_LOCAL_OUT)
 
 
 cdef inline void nd_solicit(
