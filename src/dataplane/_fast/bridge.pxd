@@ -8,6 +8,7 @@ from libc.string cimport memcmp, memcpy
 
 from dataplane._fast.fdb cimport FdbEntry, fdb_create, fdb_find
 from dataplane._fast.fib cimport same_address
+from dataplane._fast.fragment cimport ip4_fragment, ip6_fragment
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.interface cimport Interface
 from dataplane._fast.ip_input cimport ip4_check, ip6_check
@@ -16,14 +17,14 @@ from dataplane._fast.network cimport (
     Host, Network, STAGE_END, STAGE_NETWORK_RECEIVE, STAGE_TRANSMIT, Stage, drop, packet_clone, spawn, tap,
 )
 from dataplane._fast.packet cimport (
-    BRIDGE_DNAT, BRIDGE_NONE, BRIDGE_SEEN, FIELD_BRIDGED, FIELD_DST, FIELD_OIF, FIELD_PHYSIN, FIELD_PHYSOUT, HOOK_FORWARD,
+    BRIDGE_DNAT, BRIDGE_NONE, BRIDGE_SEEN, FIELD_BRIDGED, FIELD_DST, FIELD_LENGTH, FIELD_OIF, FIELD_PHYSIN, FIELD_PHYSOUT, HOOK_FORWARD,
     HOOK_POSTROUTING, HOOK_PREROUTING, PACKET_BROADCAST, PACKET_HOST, PACKET_MULTICAST, PACKET_OTHERHOST, Packet,
 )
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.resolve cimport neighbour_ready
 from dataplane._fast.route cimport INPUT_FORWARD, INPUT_LOCAL, InputRoute, route_input4, route_input6, route_output
 from dataplane._fast.wire cimport (
-    ETH_HLEN, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, load16, load_mac, mac_is_multicast, store_mac,
+    ETH_HLEN, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, IP_DF, load16, load_mac, mac_is_multicast, store_mac,
 )
 
 
@@ -80,6 +81,21 @@ cdef inline void bridged_fields(Packet *p) noexcept nogil:
     p.field[<int>FIELD_PHYSOUT] = <uint32_t>(p.physout + 1)
 
 
+cdef inline Stage bridge_fragment(
+    Network *net, Host *host, Packet *p, const Interface *bridge, const Interface *port,
+) noexcept nogil:
+    """br_nf_dev_queue_xmit: a bridged packet that netfilter saw, and that is longer than what it came in or than its
+    port takes, is cut to the bridge's MTU. Nobody is told where it must not be."""
+    p.oif = port.slot
+    if (p.frag_size == 0 or p.frag_size > port.mtu + 4) and bridge.mtu > port.mtu + 4:
+        return drop(net, host, p, Reason.PKT_TOO_BIG)
+    if p.family == 6:
+        return ip6_fragment(net, host, p, bridge.mtu6, STAGE_TRANSMIT)
+    if (load16(p.net + 6) & IP_DF and not p.ignore_df) or p.frag_size > bridge.mtu:
+        return drop(net, host, p, Reason.PKT_TOO_BIG)
+    return ip4_fragment(net, host, p, bridge.mtu, STAGE_TRANSMIT, False)
+
+
 cdef inline Stage bridge_output(Network *net, Host *host, Packet *p, Interface *bridge, Interface *port) noexcept nogil:
     """__br_forward: FORWARD and POSTROUTING as netfilter sees them on a bridge, then out of the port."""
     cdef uint8_t kind = p.type
@@ -94,6 +110,10 @@ cdef inline Stage bridge_output(Network *net, Host *host, Packet *p, Interface *
         if run_hook(net, host, p, HOOK_POSTROUTING) != HOOK_VERDICT_ACCEPT:
             return STAGE_END
         p.type = kind
+        if p.frag_size or p.field[<int>FIELD_LENGTH] > port.mtu:
+            p.field[<int>FIELD_BRIDGED] = 0
+            if p.field[<int>FIELD_LENGTH] > (p.frag_size if p.frag_size and p.frag_size < port.mtu else port.mtu):
+                return bridge_fragment(net, host, p, bridge, port)
     p.field[<int>FIELD_BRIDGED] = 0
     if p.tail - p.mac > <int64_t>port.mtu + ETH_HLEN + 4:
         return drop(net, host, p, Reason.PKT_TOO_BIG)
@@ -148,6 +168,8 @@ cdef inline Stage bridge_up(Network *net, Host *host, Packet *p, Interface *brid
         return drop(net, host, p, Reason.DEV_READY)
     p.iif = bridge.slot
     p.oif = -1
+    # The IP layer forgets what the bridge knew of its fragments, but for where they were cut.
+    p.frag_size = 0
     bridge.rx_packets += 1
     bridge.rx_bytes += p.tail - p.net
     tap(net, bridge, p)

@@ -12,6 +12,7 @@ cpdef enum Choice:
     CHOICE_TUNNEL_PORT      # outer UDP source port
     CHOICE_IP_ID            # IPv4 identification of a packet that the host builds
     CHOICE_FLOW_LABEL       # IPv6 flow label of a packet that the host builds (net.ipv6.auto_flowlabels)
+    CHOICE_FRAGMENT_ID      # id of the fragments of one IPv6 packet
     CHOICE_OTHER            # anything else: ECMP, limits, delays
     CHOICE_COUNT
 
@@ -22,7 +23,7 @@ cdef struct Recorded:
 
 cdef struct Chance:
     uint64_t state
-    Recorded recorded[6]    # by Choice
+    Recorded recorded[7]    # by Choice
 
 
 cdef inline void chance_seed(Chance *c, uint64_t seed) noexcept nogil:

@@ -43,6 +43,9 @@ cdef inline Stage device_receive(Network *net, Host *host, Packet *p) noexcept n
     p.oif = -1
     p.route_mtu = 0
     p.route_type = 0
+    p.frag_size = 0
+    p.cut_count = 0
+    p.ignore_df = 0
     if interface.kind == LINK_TUN:
         interface.rx_bytes += length
         p.net = p.mac
@@ -100,7 +103,6 @@ cdef inline Stage wire_cross(Network *net, Host *host, Packet *p, Interface *int
         p.host = there.id
     p.iif = interface.peer_slot
     p.bridge_state = BRIDGE_NONE
-    p.frag_size = 0
     p.depth = 0
     p.time += net.link_delay
     if not ring_push(net, p):

@@ -1,15 +1,28 @@
-"""Cutting IPv4 packets to the MTU (RFC 791, 3.2; net/ipv4/ip_output.c)."""
+"""Cutting packets to the MTU, and cutting again what was put together (net/ipv4/ip_output.c, net/ipv6/ip6_output.c).
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+What was put together leaves in the fragments that it came in, if they fit; else in pieces as large as the link and the
+largest fragment that came allow.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
+from dataplane._fast.chance cimport CHOICE_FRAGMENT_ID, chance_draw
+from dataplane._fast.icmp cimport ICMP6_PACKET_TOO_BIG, icmp6_error
+from dataplane._fast.interface cimport LINK_VXLAN
 from dataplane._fast.network cimport (
-    Host, Network, STAGE_END, STAGE_FINISH_OUTPUT, Stage, drop, packet_give, packet_make, spawn,
+    Host, Network, STAGE_END, STAGE_TRANSMIT, Stage, drop, packet_give, packet_make, spawn,
 )
-from dataplane._fast.packet cimport FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, Packet, packet_read4
+from dataplane._fast.packet cimport FIELD_LENGTH, FIELD_MARK, Packet, packet_read4, packet_read6
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.track cimport ct_release
-from dataplane._fast.wire cimport IP_DF, IP_MF, IP_OFFSET, ip4_checksum_set, load16, store16
+from dataplane._fast.wire cimport (
+    ETH_HLEN, IPPROTO_DSTOPTS, IPPROTO_FRAGMENT, IPPROTO_HOPOPTS, IPPROTO_ROUTING, IP_DF, IP_MF, IP_OFFSET,
+    ip4_checksum_set, load16, store16, store32,
+)
+
+cdef enum:
+    IP6_LEAST_MTU = 1280    # RFC 8200, 5
 
 
 cdef inline uint32_t copied_options(uint8_t *to, const uint8_t *options, uint32_t length) noexcept nogil:
@@ -37,26 +50,91 @@ cdef inline uint32_t copied_options(uint8_t *to, const uint8_t *options, uint32_
     return length
 
 
-cdef inline Stage ip4_fragment(Network *net, Host *host, Packet *p, uint32_t mtu) noexcept nogil:
-    """Send `p` in pieces of at most `mtu` bytes; each finds its way out by itself."""
+cdef inline bint leaves_as_it_came(const Host *host, const Packet *p, uint32_t room, uint32_t payload) noexcept nogil:
+    """Whether the fragments that `p` was put together from can be sent as they are: each fits, and there is headroom for
+    the link's headers, which a tunnel's are too long for."""
+    cdef uint32_t i, total = 0
+    if p.cut_count == 0 or host.interfaces[p.oif].kind == LINK_VXLAN:
+        return False
+    for i in range(p.cut_count):
+        if p.cuts[i].length > room or (p.cuts[i].length & 7 and i + 1 < p.cut_count):
+            return False
+        total += p.cuts[i].length
+    return total == payload
+
+
+cdef inline Packet *piece_make(Network *net, Host *host, const Packet *p, uint32_t length, Stage stage) noexcept nogil:
+    """A packet that takes the way of `p`; for STAGE_TRANSMIT with its link-layer header."""
+    cdef Packet *piece = packet_make(net, host, p.time, length)
+    if piece == NULL:
+        return NULL
+    if stage == STAGE_TRANSMIT:
+        piece.mac = piece.net - ETH_HLEN
+        memcpy(piece.mac, p.mac, ETH_HLEN)
+    piece.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK]
+    piece.ethertype = p.ethertype
+    piece.type = p.type
+    piece.iif = p.iif
+    piece.oif = p.oif
+    piece.route_type = p.route_type
+    piece.route_mtu = p.route_mtu
+    piece.onlink = p.onlink
+    piece.nexthop_family = p.nexthop_family
+    memcpy(piece.nexthop, p.nexthop, 16)
+    piece.ct = p.ct
+    piece.ctinfo = p.ctinfo
+    if p.ct != NULL:
+        p.ct.uses += 1
+    piece.row = p.row
+    piece.flow = p.flow
+    piece.hops = p.hops
+    piece.traced = p.traced
+    return piece
+
+
+cdef inline uint32_t piece_missing(const Packet *p, uint32_t at, uint32_t size) noexcept nogil:
+    """How many of `size` bytes from `at` on a capture cut off."""
+    cdef uint32_t known = p.field[<int>FIELD_LENGTH] - p.missing
+    if at + size <= known:
+        return 0
+    return at + size - known if at < known else size
+
+
+cdef inline Stage fragmented(Network *net, Host *host, Packet *p) noexcept nogil:
+    """All of `p` is on its way in pieces."""
+    ct_release(host.netfilter.conntrack, p)
+    packet_give(net, p)
+    return STAGE_END
+
+
+cdef inline Stage ip4_fragment(
+    Network *net, Host *host, Packet *p, uint32_t mtu, Stage stage, bint keep_df,
+) noexcept nogil:
+    """ip_do_fragment: send `p` in pieces of at most `mtu` bytes; each goes on by itself from `stage`."""
     cdef uint32_t header = (p.net[0] & 15) * 4
     cdef uint32_t total = p.field[<int>FIELD_LENGTH]
-    cdef uint16_t fragment = load16(p.net + 6)
-    cdef uint32_t room, at, size
+    cdef uint16_t fragment = load16(p.net + 6), flags
+    cdef uint32_t room, at, size, i = 0
+    cdef bint as_it_came
     cdef Packet *piece
     if p.frag_size and p.frag_size < mtu:
         mtu = p.frag_size
     if mtu < header + 8:
         return drop(net, host, p, Reason.PKT_TOO_BIG)
+    as_it_came = leaves_as_it_came(host, p, mtu - header, total - header)
+    flags = fragment & (IP_DF | IP_MF) if keep_df and not as_it_came else fragment & IP_MF
     room = (mtu - header) & ~7U
     at = header
     while at < total:
         size = total - at
-        if size > mtu - header:
+        if as_it_came:
+            size = p.cuts[i].length
+        elif size > mtu - header:
             size = room
-        piece = packet_make(net, host, p.time, header + size)
+        piece = piece_make(net, host, p, header + size, stage)
         if piece == NULL:
-            return drop(net, host, p, Reason.NOT_SPECIFIED)
+            return drop(net, host, p, Reason.NOMEM)
+        piece.missing = p.cuts[i].missing if as_it_came else piece_missing(p, at, size)
         memcpy(piece.net, p.net, 20)
         if at == header:
             memcpy(piece.net + 20, p.net + 20, header - 20)
@@ -65,24 +143,82 @@ cdef inline Stage ip4_fragment(Network *net, Host *host, Packet *p, uint32_t mtu
         memcpy(piece.net + header, p.net + at, size)
         store16(piece.net + 2, <uint16_t>(header + size))
         store16(piece.net + 6, <uint16_t>(
-            (fragment & (IP_DF | IP_MF)) | ((fragment & IP_OFFSET) + ((at - header) >> 3)) | (IP_MF if at + size < total else 0)))
+            flags | ((fragment & IP_OFFSET) + ((at - header) >> 3)) | (IP_MF if at + size < total else 0)))
         ip4_checksum_set(piece.net)
         packet_read4(piece)
-        piece.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK]
-        piece.ethertype = p.ethertype
-        piece.iif = p.iif
-        piece.oif = p.oif
-        piece.route_type = p.route_type
-        piece.route_mtu = p.route_mtu
-        piece.onlink = p.onlink
-        piece.nexthop_family = p.nexthop_family
-        memcpy(piece.nexthop, p.nexthop, 16)
-        piece.row = p.row
-        piece.flow = p.flow
-        piece.hops = p.hops
-        piece.traced = p.traced
         at += size
-        spawn(net, piece, STAGE_FINISH_OUTPUT)
-    ct_release(host.netfilter.conntrack, p)
-    packet_give(net, p)
-    return STAGE_END
+        i += 1
+        spawn(net, piece, stage)
+    return fragmented(net, host, p)
+
+
+cdef inline uint32_t unfragmentable(const Packet *p, uint8_t **following) noexcept nogil:
+    """ip6_find_1stfragopt: the length of the part that every fragment repeats, and where it says what follows; 0 when
+    the headers are broken."""
+    cdef uint8_t *at = p.net + 40
+    cdef bint routed = False
+    following[0] = p.net + 6
+    while at <= p.tail:
+        if following[0][0] == IPPROTO_ROUTING:
+            routed = True
+        elif following[0][0] == IPPROTO_DSTOPTS:
+            if routed:
+                return <uint32_t>(at - p.net)
+        elif following[0][0] != IPPROTO_HOPOPTS:
+            return <uint32_t>(at - p.net)
+        if at + 2 > p.tail:
+            break
+        following[0] = at
+        at += (at[1] + 1) * 8
+    return 0
+
+
+cdef inline Stage ip6_too_big(Network *net, Host *host, Packet *p, uint32_t mtu) noexcept nogil:
+    icmp6_error(net, host, p, ICMP6_PACKET_TOO_BIG, 0, mtu)
+    return drop(net, host, p, Reason.PKT_TOO_BIG)
+
+
+cdef inline Stage ip6_fragment(Network *net, Host *host, Packet *p, uint32_t mtu, Stage stage) noexcept nogil:
+    """ip6_fragment: only what came in fragments is cut again, never what came whole."""
+    cdef uint8_t *announced
+    cdef uint32_t header = unfragmentable(p, &announced)
+    cdef uint32_t total = p.field[<int>FIELD_LENGTH]
+    cdef uint32_t room, at, size, number, i = 0
+    cdef int64_t announced_at = announced - p.net
+    cdef bint as_it_came
+    cdef Packet *piece
+    if header == 0:
+        return drop(net, host, p, Reason.IP_INHDR)
+    if (not p.ignore_df and total > mtu) or p.frag_size > mtu:
+        return ip6_too_big(net, host, p, mtu)
+    if p.frag_size:
+        mtu = p.frag_size if p.frag_size > IP6_LEAST_MTU else IP6_LEAST_MTU
+    if mtu < header + 16:
+        return ip6_too_big(net, host, p, mtu)
+    room = mtu - header - 8
+    number = chance_draw(&host.chance, CHOICE_FRAGMENT_ID)
+    as_it_came = leaves_as_it_came(host, p, room, total - header)
+    at = header
+    while at < total:
+        size = total - at
+        if as_it_came:
+            size = p.cuts[i].length
+        elif size > room:
+            size = room & ~7U
+        piece = piece_make(net, host, p, header + 8 + size, stage)
+        if piece == NULL:
+            return drop(net, host, p, Reason.NOMEM)
+        piece.missing = p.cuts[i].missing if as_it_came else piece_missing(p, at, size)
+        memcpy(piece.net, p.net, header)
+        memcpy(piece.net + header + 8, p.net + at, size)
+        store16(piece.net + 4, <uint16_t>(header - 40 + 8 + size))
+        piece.net[header] = p.net[announced_at]
+        piece.net[header + 1] = 0
+        piece.net[announced_at] = IPPROTO_FRAGMENT
+        store16(piece.net + header + 2, <uint16_t>((at - header) | (1 if at + size < total else 0)))
+        store32(piece.net + header + 4, number)
+        packet_read6(piece)
+        at += size
+        i += 1
+        spawn(net, piece, stage)
+    return fragmented(net, host, p)

@@ -7,10 +7,13 @@ net/ipv4/netfilter/ipt_REJECT.c, net/ipv6/netfilter/ip6t_REJECT.c.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
+from dataplane._fast.defrag cimport tracked_defrag
 from dataplane._fast.fib cimport fib_select_source
 from dataplane._fast.icmp cimport icmp4_error, icmp6_error, tcp_reset
 from dataplane._fast.nat cimport NAT_ACCEPT, NAT_DROP, NAT_RULES, NatRange, NatStep, nat_begin, nat_bind
-from dataplane._fast.netfilter cimport ENTRY_CONFIRM, ENTRY_CONNTRACK, ENTRY_NAT, ENTRY_TABLE, HookEntry, HookList
+from dataplane._fast.netfilter cimport (
+    ENTRY_CONFIRM, ENTRY_CONNTRACK, ENTRY_DEFRAG, ENTRY_NAT, ENTRY_TABLE, HookEntry, HookList,
+)
 from dataplane._fast.network cimport Host, Network, drop
 from dataplane._fast.packet cimport (
     FIELD_DST, FIELD_FRAGMENT, FIELD_PROTO, FIELD_SRC, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, Packet,
@@ -179,5 +182,8 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
         elif entry.kind == ENTRY_CONFIRM:
             if ct_confirm(host.netfilter.conntrack, p) == CT_DROP:
                 drop(net, host, p, Reason.CONNTRACK_CLASH)
+                return HOOK_VERDICT_ENDED
+        elif entry.kind == ENTRY_DEFRAG:
+            if not tracked_defrag(net, host, p, hook):
                 return HOOK_VERDICT_ENDED
     return HOOK_VERDICT_ACCEPT

@@ -21,6 +21,7 @@ from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
 from dataplane._fast.neighbour cimport Neighbour, neighbour_create, neighbours_free
 from dataplane._fast.netfilter cimport HookEntry, HookList
 from dataplane._fast.network cimport Host, Vxlan
+from dataplane._fast.reassembly cimport REASSEMBLY_COUNT, REASSEMBLY_IP4, Reassembly, reassembly_free
 from dataplane._fast.reason cimport REASON_COUNT
 from dataplane._fast.rules cimport CompiledRules
 
@@ -38,6 +39,7 @@ cdef class CompiledHost:
 
     def __cinit__(self, str name, object interface_names, object seed=0):
         cdef int32_t slot
+        cdef int kind
         self.name = name
         self.interface_names = tuple(interface_names)
         self.recorded = []
@@ -61,16 +63,24 @@ cdef class CompiledHost:
         self.host.fdb.limit = 1 << 16
         self.host.vxlan_fdb.limit = 1 << 16
         self.host.neighbours.limit = 1024
+        for kind in range(REASSEMBLY_COUNT):
+            if kind == REASSEMBLY_IP4:
+                self.reassembly(kind, timeout=30_000_000_000, distance=64)
+            else:
+                self.reassembly(kind, timeout=60_000_000_000)
         chance_seed(&self.host.chance, seed & 0xFFFFFFFFFFFFFFFF)
         self.host.ip_id = self.host.chance.state & 0xFFFF
 
     def __dealloc__(self):
+        cdef int kind
         if self.host == NULL:
             return
         fib_free(&self.host.fib)
         neighbours_free(&self.host.neighbours)
         fdb_free(&self.host.fdb)
         fdb_free(&self.host.vxlan_fdb)
+        for kind in range(REASSEMBLY_COUNT):
+            reassembly_free(&self.host.reassembly[kind])
         free(self.host.interfaces)
         free(self.host.vxlans)
         free(self.host.buckets)
@@ -165,6 +175,17 @@ cdef class CompiledHost:
         h.port_high = port_high
         h.auto_flow_labels = auto_flow_labels
         h.neighbours.limit = neighbour_limit
+
+    def reassembly(self, int kind, *, int64_t timeout, uint64_t high_threshold=4 << 20, uint32_t distance=0):
+        """Set how long fragments wait (ns), the memory that they may take (bytes, as the kernel charges it) and how many
+        others of one sender may come between two of a datagram (0: any); `kind` is a ReassemblyKind."""
+        cdef Reassembly *table = &self.host.reassembly[kind]
+        if not 0 <= kind < REASSEMBLY_COUNT:
+            raise ValueError(f"no reassembly of kind {kind}")
+        table.kind = kind
+        table.timeout = timeout
+        table.high_threshold = high_threshold
+        table.distance = distance
 
     def listen(self, bint udp, int port):
         """Let a socket of the host listen at a TCP or UDP port: what reaches it is taken, and nothing is answered."""
@@ -397,6 +418,14 @@ cdef class CompiledHost:
         """Packets dropped, by Reason; only reasons that occurred."""
         cdef int i
         return {Reason(i): self.host.drops[i] for i in range(REASON_COUNT) if self.host.drops[i]}
+
+    def fragments(self, int kind):
+        """What waits to be put together and what became of the rest: (datagrams, bytes charged for them, completed,
+        failed, failed because time ran out)."""
+        cdef Reassembly *table = &self.host.reassembly[kind]
+        if not 0 <= kind < REASSEMBLY_COUNT:
+            raise ValueError(f"no reassembly of kind {kind}")
+        return (table.count, table.memory, table.completed, table.failed, table.timed_out)
 
     def interface_counters(self, int slot):
         """(rx packets, bytes, errors, dropped, tx packets, bytes, errors, dropped)."""

@@ -31,8 +31,8 @@ cdef inline Stage ip4_forward(Network *net, Host *host, Packet *p) noexcept nogi
         return drop(net, host, p, Reason.TTL_EXCEEDED)
     mtu = packet_mtu(host, p)
     if p.field[<int>FIELD_LENGTH] > mtu and load16(header + 6) & IP_DF:
-        # A packet that was reassembled is measured by its largest piece.
-        if p.frag_size == 0 or p.frag_size > mtu:
+        # A packet that was put together is measured by its largest piece.
+        if p.frag_size > mtu or not p.ignore_df:
             icmp4_error(net, host, p, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
             return drop(net, host, p, Reason.PKT_TOO_BIG)
     old = load16(header + 8)
@@ -68,7 +68,7 @@ cdef inline Stage ip6_forward(Network *net, Host *host, Packet *p) noexcept nogi
     mtu = packet_mtu(host, p)
     if mtu < 1280:
         mtu = 1280
-    if p.field[<int>FIELD_LENGTH] > mtu and (p.frag_size == 0 or p.frag_size > mtu):
+    if p.field[<int>FIELD_LENGTH] > mtu and (p.frag_size > mtu or not p.ignore_df):
         icmp6_error(net, host, p, ICMP6_PACKET_TOO_BIG, 0, mtu)
         return drop(net, host, p, Reason.PKT_TOO_BIG)
     header[7] -= 1

@@ -5,6 +5,7 @@ Sources: net/ipv4/ip_input.c, net/ipv6/ip6_input.c, net/ipv4/icmp.c, net/ipv6/ic
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from dataplane._fast.defrag cimport ip4_defrag, ip6_local_defrag
 from dataplane._fast.discovery cimport arp_receive, nd_receive
 from dataplane._fast.fib cimport ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_on
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
@@ -18,15 +19,16 @@ from dataplane._fast.network cimport (
     STAGE_VXLAN_RECEIVE, Stage, drop, finish,
 )
 from dataplane._fast.packet cimport (
-    BRIDGE_SEEN, FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_L4, FIELD_PROTO, FIELD_SRC, HOOK_INPUT, HOOK_PREROUTING,
+    BRIDGE_SEEN, FIELD_DST, FIELD_ICMP, FIELD_L4, FIELD_PROTO, FIELD_SRC, HOOK_INPUT, HOOK_PREROUTING,
     PACKET_HOST, PACKET_OTHERHOST, Packet, packet_read4, packet_read6,
 )
 from dataplane._fast.reason cimport Reason, Verdict
+from dataplane._fast.reassembly cimport FRAGMENT_USER_LOCAL
 from dataplane._fast.options cimport has_source_route
 from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, route_input4, route_input6
 from dataplane._fast.vxlan cimport vxlan_listens
 from dataplane._fast.wire cimport (
-    ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_TCP, IPPROTO_UDP,
+    ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_TCP, IPPROTO_UDP, IP_MF, IP_OFFSET,
     checksum_fold, checksum_sum, ip4_checksum_good, load16, load32,
 )
 
@@ -149,6 +151,8 @@ cdef inline Stage ip_route_input(Network *net, Host *host, Packet *p) noexcept n
 
 
 cdef inline Stage ip_local_in(Network *net, Host *host, Packet *p) noexcept nogil:
+    if p.family == 4 and load16(p.net + 6) & (IP_MF | IP_OFFSET) and not ip4_defrag(net, host, p, FRAGMENT_USER_LOCAL):
+        return STAGE_END
     if run_hook(net, host, p, HOOK_INPUT) != HOOK_VERDICT_ACCEPT:
         return STAGE_END
     return STAGE_LOCAL_DELIVER
@@ -194,15 +198,16 @@ cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nog
 
 
 cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept nogil:
-    """To the transport: a tunnel's port, the host's own ICMP, or a socket."""
-    cdef uint32_t proto = p.field[<int>FIELD_PROTO]
+    """To the transport: a tunnel's port, the host's own ICMP, or a socket. IPv6 is put together only here."""
+    cdef uint32_t proto
     cdef uint32_t length
     cdef bint group = p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST
-    if p.field[<int>FIELD_FRAGMENT] or p.transport == NULL or not p.field[<int>FIELD_L4]:
+    if p.family == 6 and p.transport != p.net + 40 and not ip6_local_defrag(net, host, p):
+        return STAGE_END
+    proto = p.field[<int>FIELD_PROTO]
+    if p.transport == NULL or not p.field[<int>FIELD_L4]:
         if p.family == 6 and proto == IPPROTO_NONE:
             return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
-        if host.accept_all and p.field[<int>FIELD_FRAGMENT]:
-            return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)
         return drop(net, host, p, Reason.PKT_TOO_SMALL)
     if proto == IPPROTO_UDP:
         length = load16(p.transport + 4)

@@ -7,11 +7,9 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from dataplane._fast.fib cimport ROUTE_BROADCAST, ROUTE_MULTICAST
-from dataplane._fast.fragment cimport ip4_fragment
+from dataplane._fast.fragment cimport ip4_fragment, ip6_fragment
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
-from dataplane._fast.icmp cimport (
-    ICMP6_PACKET_TOO_BIG, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, icmp4_error, icmp6_error,
-)
+from dataplane._fast.icmp cimport ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, icmp4_error
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK, LINK_TUN
 from dataplane._fast.neighbour cimport Neighbour
 from dataplane._fast.network cimport (
@@ -76,14 +74,12 @@ cdef inline Stage ip_finish_output(Network *net, Host *host, Packet *p) noexcept
     cdef Neighbour *n
     if p.field[<int>FIELD_LENGTH] > mtu or p.frag_size:
         if p.family == 4:
-            if p.field[<int>FIELD_LENGTH] > mtu and load16(p.net + 6) & IP_DF and (p.frag_size == 0 or p.frag_size > mtu):
+            if load16(p.net + 6) & IP_DF and (p.frag_size > mtu or not p.ignore_df):
                 icmp4_error(net, host, p, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, mtu)
                 return drop(net, host, p, Reason.PKT_TOO_BIG)
-            if p.field[<int>FIELD_LENGTH] > mtu or p.frag_size:
-                return ip4_fragment(net, host, p, mtu)
-        elif p.field[<int>FIELD_LENGTH] > mtu:
-            icmp6_error(net, host, p, ICMP6_PACKET_TOO_BIG, 0, mtu)
-            return drop(net, host, p, Reason.PKT_TOO_BIG)
+            return ip4_fragment(net, host, p, mtu, STAGE_FINISH_OUTPUT, p.frag_size > 0)
+        if p.field[<int>FIELD_LENGTH] > mtu or p.field[<int>FIELD_LENGTH] > p.frag_size:
+            return ip6_fragment(net, host, p, mtu, STAGE_FINISH_OUTPUT)
     if out.kind == LINK_TUN:
         p.mac = p.net
         return STAGE_TRANSMIT

@@ -16,6 +16,7 @@ from dataplane._fast.interface cimport Interface
 from dataplane._fast.neighbour cimport Neighbours
 from dataplane._fast.packet cimport Packet
 from dataplane._fast.reason cimport Reason, Verdict, REASON_COUNT
+from dataplane._fast.reassembly cimport Reassembly
 from dataplane._fast.track cimport ct_release
 from dataplane._fast.wire cimport IPPROTO_ICMP, IPPROTO_ICMPV6, load16
 
@@ -45,6 +46,7 @@ cpdef enum TimerKind:
 
 cdef enum:
     STORAGE = 2560          # of a packet that the walk makes itself: headroom, 1500 bytes and some
+    STORAGE_KEPT = 16384    # a larger buffer is given back with its packet
     HEADROOM = 256
     TUNNEL_HLEN = 30        # what a VXLAN device does not count: UDP, VXLAN and inner Ethernet headers
     HOP_LIMIT = 64          # links that one packet may cross before it counts as caught in a loop
@@ -90,6 +92,7 @@ cdef struct Host:
     Vxlan *vxlans
     int32_t vxlan_count
     Netfilter netfilter
+    Reassembly reassembly[3]    # by ReassemblyKind
     Chance chance
     # sysctls of the host as a whole
     uint8_t default_ttl
@@ -216,6 +219,10 @@ cdef inline Packet *packet_take(Network *net) noexcept nogil:
 
 
 cdef inline void packet_give(Network *net, Packet *p) noexcept nogil:
+    if p.storage_size > STORAGE_KEPT:
+        free(p.storage)
+        p.storage = NULL
+        p.storage_size = 0
     p.next = net.pool
     net.pool = p
 
@@ -295,6 +302,7 @@ cdef inline Packet *packet_clone(Network *net, Packet *p) noexcept nogil:
     copy.ctinfo = 0
     copy.tunnel = 0
     copy.next = NULL
+    copy.cut_count = 0
     # The bytes still belong to the original: packet_own must copy them.
     copy.head = NULL
     if not packet_own(copy):

@@ -71,6 +71,11 @@ cpdef enum Hook:
     HOOK_OUTPUT = 3
     HOOK_POSTROUTING = 4
 
+cdef struct Cut:
+    # A fragment that a packet was put together from: bytes of its payload, and how many at their end a capture cut off.
+    uint32_t length
+    uint32_t missing
+
 cdef struct Packet:
     # bytes: head <= mac <= net <= transport <= tail <= end
     uint8_t *head           # lowest byte that encapsulation may use
@@ -99,6 +104,9 @@ cdef struct Packet:
     uint32_t nexthop[4]     # the neighbour to ask for
     uint32_t route_mtu      # 0: the interface's
     uint32_t frag_size      # largest fragment that this packet was reassembled from; 0 if it came whole
+    uint32_t cut_count      # ... and all of them, in order, in the packet's own buffer; 0: not known, or not to be used
+    Cut *cuts
+    uint8_t ignore_df       # it was put together here, and may be cut again whatever its header says
     # bridge
     int32_t physin          # slot of the bridge port, or -1
     int32_t physout

@@ -62,6 +62,10 @@ cpdef enum Reason:
     FRAG_REASM_TIMEOUT
     FRAG_TOO_FAR
     FRAG_OVERLAP
+    FRAG_LENGTH     # behind the end that another fragment gave, or the end of what a packet can be
+    FRAG_EMPTY
+    FRAG_ECN
+    NOMEM
     # tunnels
     VXLAN_INVALID_HDR
     VXLAN_VNI_NOT_FOUND

@@ -119,7 +119,6 @@ cdef inline Stage vxlan_input(Network *net, Host *host, Packet *p, Vxlan *vxlan)
     p.oif = -1
     p.physin = p.physout = -1
     p.bridge_state = BRIDGE_NONE
-    p.frag_size = 0
     if not ring_push(net, p):
         return drop(net, host, p, Reason.NOT_SPECIFIED)
     return STAGE_END
@@ -255,6 +254,8 @@ cdef inline Stage vxlan_encapsulate(
     p.physin = p.physout = -1
     p.bridge_state = BRIDGE_NONE
     p.frag_size = 0
+    p.cut_count = 0
+    p.ignore_df = 0
     p.type = PACKET_HOST
     return STAGE_LOCAL_OUT
 

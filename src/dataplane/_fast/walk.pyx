@@ -18,6 +18,7 @@ from libc.string cimport memcpy, memset
 
 from dataplane._fast.batch cimport PacketBatch, Rows, batch_append
 from dataplane._fast.bridge cimport bridge_receive, bridge_resume, bridge_transmit
+from dataplane._fast.defrag cimport fragments_timer
 from dataplane._fast.device cimport device_receive, device_transmit
 from dataplane._fast.host cimport CompiledHost
 from dataplane._fast.interface cimport Interface
@@ -31,11 +32,12 @@ from dataplane._fast.network cimport (
     Delivery, Host, Network, STAGE_BRIDGE_RECEIVE, STAGE_BRIDGE_RESUME, STAGE_BRIDGE_TRANSMIT, STAGE_END,
     STAGE_FINISH_OUTPUT, STAGE_FORWARD, STAGE_LOCAL_DELIVER, STAGE_LOCAL_IN, STAGE_LOCAL_OUT, STAGE_NETWORK_RECEIVE,
     STAGE_POSTROUTING, STAGE_PREROUTING, STAGE_RECEIVE, STAGE_ROUTE_INPUT, STAGE_TRANSMIT, STAGE_VXLAN_RECEIVE,
-    STAGE_VXLAN_TRANSMIT, Sink, SinkRow, Stage, TIMER_NEIGHBOUR, Timer, drop, packet_store, packet_take, sink_clear,
+    STAGE_VXLAN_TRANSMIT, Sink, SinkRow, Stage, TIMER_FRAGMENTS, TIMER_NEIGHBOUR, Timer, drop, packet_store, packet_take, sink_clear,
     sink_free, timer_take,
 )
 from dataplane._fast.packet cimport FIELD_MARK, PACKET_HOST, Packet
 from dataplane._fast.reason cimport Reason
+from dataplane._fast.reassembly cimport Reassembly
 from dataplane._fast.resolve cimport neighbour_timer
 from dataplane._fast.route cimport route_output, route_raw_output
 from dataplane._fast.vxlan cimport vxlan_receive, vxlan_transmit
@@ -117,6 +119,8 @@ cdef void walk_until(Network *net, int64_t time) noexcept nogil:
         net.now = timer.time
         if timer.kind == TIMER_NEIGHBOUR:
             neighbour_timer(net, net.hosts[timer.host], <Neighbour *>timer.what, timer.time)
+        elif timer.kind == TIMER_FRAGMENTS:
+            fragments_timer(net, net.hosts[timer.host], <Reassembly *>timer.what, timer.time)
         if net.spawned != NULL:
             walk_spawned(net)
         walk_links(net)

@@ -15,6 +15,7 @@ from dataplane._fast.fib import RouteType
 from dataplane._fast.host import CompiledHost
 from dataplane._fast.interface import LinkKind
 from dataplane._fast.neighbour import NeighbourState
+from dataplane._fast.reassembly import ReassemblyKind
 from dataplane.datapath.hooks import register_hooks
 from dataplane.errors import ModelError
 from dataplane.host.config import (
@@ -92,6 +93,7 @@ def compile_host(
     for slot, link in enumerate(links):
         _link(host, slot, link, config, slots, unmodelled)
     _settings(host, config, listening is True)
+    _reassembly(host, config)
     if not isinstance(listening, bool):
         for protocol, port in listening:
             if protocol not in ("tcp", "udp"):
@@ -268,6 +270,26 @@ def _settings(host: CompiledHost, config: HostConfig, accept_all: bool) -> None:
         port_high=int(ports[-1]),
         auto_flow_labels=_number(config, "net.ipv6.auto_flowlabels", 1) in (1, 3),
         neighbour_limit=_number(config, "net.ipv4.neigh.default.gc_thresh3", 1024),
+    )
+
+
+def _reassembly(host: CompiledHost, config: HostConfig) -> None:
+    high = 4 << 20
+    host.reassembly(
+        ReassemblyKind.REASSEMBLY_IP4,
+        timeout=_number(config, "net.ipv4.ipfrag_time", 30) * SECOND,
+        high_threshold=_number(config, "net.ipv4.ipfrag_high_thresh", high),
+        distance=_number(config, "net.ipv4.ipfrag_max_dist", 64),
+    )
+    host.reassembly(
+        ReassemblyKind.REASSEMBLY_IP6,
+        timeout=_number(config, "net.ipv6.ip6frag_time", 60) * SECOND,
+        high_threshold=_number(config, "net.ipv6.ip6frag_high_thresh", high),
+    )
+    host.reassembly(
+        ReassemblyKind.REASSEMBLY_TRACKED6,
+        timeout=_number(config, "net.netfilter.nf_conntrack_frag6_timeout", 60) * SECOND,
+        high_threshold=_number(config, "net.netfilter.nf_conntrack_frag6_high_thresh", high),
     )
 
 

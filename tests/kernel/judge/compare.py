@@ -187,6 +187,12 @@ FINER: dict[str, tuple[str, ...]] = {
     "BRIDGE_NO_EGRESS_PORT": ("NOT_SPECIFIED",),
     "PKT_TOO_BIG": ("NOT_SPECIFIED",),
     "IP_CSUM": ("IP_INHDR",),  # a bridge's own check of what it shows to netfilter has one reason for all
+    # Of a datagram that is spoilt the kernel frees the fragments that wait without a word.
+    "FRAG_OVERLAP": ("NOT_SPECIFIED", "NETFILTER_DROP", ""),
+    "FRAG_LENGTH": ("NOT_SPECIFIED", "NETFILTER_DROP", ""),
+    "FRAG_EMPTY": ("NOT_SPECIFIED", "NETFILTER_DROP", ""),
+    "FRAG_ECN": ("NOT_SPECIFIED", ""),
+    "NOMEM": ("NOT_SPECIFIED", "NETFILTER_DROP"),
     "NEIGH_FAILED": ("",),  # the queue is handed to arp_error_report, which frees without a reason
 }
 # What the kernel frees with a reason, and we count as taken by the host: its own sockets and messages that it ignores.

@@ -3,5 +3,4 @@
 KNOWN: dict[str, str] = {
     "conntrack_udp/udplite": "Linux judges UDP-Lite's checksum by UDP's pseudo header, so that right ones are INVALID; we look at none",
     "icmp/echo_with_options": "the IPv4 options of an echo request are not echoed",
-    "icmp/large_echo_is_fragmented_both_ways": "fragments are not put together",
 }

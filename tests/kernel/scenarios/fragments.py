@@ -185,7 +185,7 @@ def with_df(node: Node) -> None:
 
 @scenario()
 def with_df_that_fits(node: Node) -> None:
-    """Fragments with DF that fit are put together and cut again, DF and all."""
+    """Fragments with DF that fit are put together and leave as they came, but for DF: it is lost."""
     client, server = tracked(node)
     for part in parts(client, server):
         part.flags |= 2

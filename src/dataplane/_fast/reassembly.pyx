@@ -1,0 +1,1 @@
+"""ReassemblyKind as a Python enum; the queues are in reassembly.pxd."""
