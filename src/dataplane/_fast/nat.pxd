@@ -13,6 +13,7 @@ from dataplane._fast.conntrack cimport (
 from dataplane._fast.conntrack_table cimport (
     conn_kill, link_conn, link_direction, source_hash, source_link, tuple_equal, tuple_hash,
 )
+from dataplane._fast.crc32c cimport sctp_checksum
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT, FIELD_DST, FIELD_ICMP,
     FIELD_PROTO, FIELD_SPORT, FIELD_SRC, HOOK_INPUT, HOOK_POSTROUTING, Hook, Packet,
@@ -334,30 +335,6 @@ cdef inline void put_address(
             store32(at + 4 * i, to[i])
 
 
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <stddef.h>
-    /* CRC32c (RFC 9260, appendix A), bit by bit: SCTP behind NAT is rare and its packets are few. */
-    static inline uint32_t dp_crc32c(const uint8_t *p, size_t n, uint32_t crc) {
-        while (n--) {
-            crc ^= *p++;
-            for (int k = 0; k < 8; k++) crc = (crc >> 1) ^ (0x82f63b78u & -(crc & 1));
-        }
-        return crc;
-    }
-    """
-    uint32_t dp_crc32c(const uint8_t *p, size_t n, uint32_t crc) noexcept nogil
-
-
-cdef inline void sctp_checksum_set(uint8_t *sctp, const uint8_t *tail) noexcept nogil:
-    cdef uint32_t crc
-    store32(sctp + 8, 0)
-    crc = ~dp_crc32c(sctp, <size_t>(tail - sctp), 0xFFFFFFFFU)
-    # The register goes out lowest byte first.
-    store32(sctp + 8, dp_swap32(crc))
-
-
 cdef inline void manip(
     uint8_t *net, uint8_t family, uint8_t proto, uint8_t *transport, const uint8_t *tail, bint source,
     const uint32_t *address, uint16_t key,
@@ -385,7 +362,7 @@ cdef inline void manip(
     if check != NULL and (proto == IPPROTO_UDP or proto == IPPROTO_UDPLITE) and load16(check) == 0:
         store16(check, 0xFFFFU)
     if proto == IPPROTO_SCTP and transport != NULL and tail - transport >= 12:
-        sctp_checksum_set(transport, tail)
+        store32(transport + 8, sctp_checksum(transport, tail))
 
 
 cdef inline void refresh_fields(Packet *p, bint source, const uint32_t *address, uint16_t key) noexcept nogil:

@@ -17,6 +17,7 @@ from dataplane._fast.conntrack_table cimport (
 from dataplane._fast.conntrack_tcp cimport (
     TCP_CLOSE, TRACK_ACCEPT, TRACK_INVALID, TRACK_REPEAT, tcp_flags_legal, tcp_track,
 )
+from dataplane._fast.crc32c cimport sctp_checksum
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_IS_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT,
     FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_L4, FIELD_LENGTH, FIELD_PROTO, FIELD_SPORT, FIELD_SRC, HOOK_PREROUTING,
@@ -171,6 +172,15 @@ cdef inline bint transport_good(const Packet *p) noexcept nogil:
         p.transport, length, pseudo4(p.net, proto, length) if p.family == 4 else pseudo6(p.net, proto, length))) == 0
 
 
+cdef inline bint udplite_good(const Packet *p, uint32_t covered) noexcept nogil:
+    """As Linux judges it: over the covered bytes, but with the pseudo header of UDP, so that right ones (RFC 3828, 3.1)
+    fail."""
+    cdef uint32_t length = <uint32_t>(p.tail - p.transport)
+    return checksum_fold(checksum_sum(
+        p.transport, covered,
+        pseudo4(p.net, IPPROTO_UDP, length) if p.family == 4 else pseudo6(p.net, IPPROTO_UDP, length))) == 0
+
+
 cdef inline bint transport_valid(const Conntrack *t, const Packet *p, Hook hook) noexcept nogil:
     """What the trackers ask of a transport header before anything else."""
     cdef uint8_t proto = <uint8_t>p.field[<int>FIELD_PROTO]
@@ -184,6 +194,17 @@ cdef inline bint transport_valid(const Conntrack *t, const Packet *p, Hook hook)
         if verify and not transport_good(p):
             return False
         return tcp_flags_legal(at[13])
+    if proto == IPPROTO_SCTP:
+        if room < 12:
+            return False
+        return not verify or p.missing or load32(at + 8) == sctp_checksum(at, p.tail)
+    if proto == IPPROTO_UDPLITE:
+        length = load16(at + 4)     # how much the checksum covers; 0: all
+        if length == 0:
+            length = <uint32_t>room
+        if length < 8 or length > room or load16(at + 6) == 0:
+            return False
+        return not verify or p.missing or udplite_good(p, length)
     if proto == IPPROTO_UDP:
         length = load16(at + 4)
         if length > room or length < 8:
@@ -238,7 +259,14 @@ cdef inline int other_track(Conntrack *t, Conn *c, Packet *p, int direction, int
     """UDP, ICMP, GRE and whatever has no tracker of its own."""
     cdef uint8_t proto = <uint8_t>p.field[<int>FIELD_PROTO], kind
     cdef const CtSettings *s = &t.settings
-    if proto == IPPROTO_UDP or proto == IPPROTO_UDPLITE:
+    if proto == IPPROTO_UDPLITE:
+        timeout[0] = s.udp_timeout
+        if c.status & STATUS_SEEN_REPLY:
+            timeout[0] = s.udp_stream_timeout
+            if not c.status & STATUS_NAT_CLASH:
+                c.status |= STATUS_ASSURED
+        return TRACK_ACCEPT
+    if proto == IPPROTO_UDP:
         if not c.status & STATUS_CONFIRMED:
             c.stream_since = p.time + STREAM_AFTER
         timeout[0] = s.udp_timeout
