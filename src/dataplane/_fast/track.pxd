@@ -32,6 +32,8 @@ cdef enum:
     CT_ACCEPT = 0
     CT_DROP = 1
     STREAM_AFTER = 2000000000   # ns that a UDP flow must have lived to count as a stream
+    GRE_VERSION = 7             # of the second byte
+    PPTP_PPP = 0x880B           # the only protocol of GRE version 1
 
 
 cdef inline bint has_ports(uint8_t proto) noexcept nogil:
@@ -77,15 +79,23 @@ cdef inline bint tuple_invert(Tuple *out, const Tuple *tuple) noexcept nogil:
     return True
 
 
-cdef inline void tuple_keys(Tuple *tuple, uint8_t proto, const uint8_t *transport) noexcept nogil:
-    """Ports, or ICMP id, type and code; 8 bytes of the transport header must be readable."""
+cdef inline bint tuple_keys(Tuple *tuple, uint8_t proto, const uint8_t *transport, const uint8_t *tail) noexcept nogil:
+    """Ports, ICMP id, type and code, or PPTP's call id (RFC 2637, 4.1); what they are read from must be there, but for
+    GRE, which has no keys then. False: GRE of version 1 that is not PPTP's."""
     tuple.sport = tuple.dport = 0
+    if proto == IPPROTO_GRE:
+        if tail - transport >= 8 and transport[1] & GRE_VERSION == 1:
+            if load16(transport + 2) != PPTP_PPP:
+                return False
+            tuple.dport = load16(transport + 6)
+        return True
     if has_ports(proto):
         tuple.sport = load16(transport)
         tuple.dport = load16(transport + 2)
     elif proto == (IPPROTO_ICMP if tuple.family == 4 else IPPROTO_ICMPV6):
         tuple.sport = load16(transport + 4)
         tuple.dport = load16(transport)
+    return True
 
 
 cdef inline bint packet_tuple(const Packet *p, Tuple *tuple) noexcept nogil:
@@ -99,8 +109,7 @@ cdef inline bint packet_tuple(const Packet *p, Tuple *tuple) noexcept nogil:
     tuple.family = p.family
     if p.tail - p.transport < 8 and (has_ports(tuple.proto) or tuple.proto == IPPROTO_ICMP or tuple.proto == IPPROTO_ICMPV6):
         return False
-    tuple_keys(tuple, tuple.proto, p.transport)
-    return True
+    return tuple_keys(tuple, tuple.proto, p.transport, p.tail)
 
 
 cdef inline bint quoted_tuple(
@@ -112,14 +121,15 @@ cdef inline bint quoted_tuple(
     memset(tuple, 0, sizeof(Tuple))
     tuple.family = family
     if family == 4:
-        if tail - net < 20 or net[0] >> 4 != 4 or (net[0] & 15) < 5 or load16(net + 6) & IP_OFFSET:
+        # Nobody looks at the version or whether the length is one (nf_conntrack_core.c, ipv4_get_l4proto).
+        if tail - net < 20 or load16(net + 6) & IP_OFFSET:
             return False
         tuple.src[0] = load32(net + 12)
         tuple.dst[0] = load32(net + 16)
         proto = net[9]
         transport[0] = net + (net[0] & 15) * 4
     else:
-        if tail - net < 40 or net[0] >> 4 != 6:
+        if tail - net < 40:
             return False
         load_address6(net + 8, tuple.src)
         load_address6(net + 24, tuple.dst)
@@ -135,8 +145,7 @@ cdef inline bint quoted_tuple(
             return False
     elif transport[0] > tail:
         return False
-    tuple_keys(tuple, proto, transport[0])
-    return True
+    return tuple_keys(tuple, proto, transport[0], tail)
 
 
 cdef inline void ct_release(Conntrack *t, Packet *p) noexcept nogil:
