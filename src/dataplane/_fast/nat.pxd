@@ -345,11 +345,10 @@ cdef inline void put_address(
     cdef uint8_t *at
     cdef uint32_t old
     cdef int i
+    # Checksums are worked on even where nothing changes: 0xffff becomes 0.
     if family == 4:
         at = net + (12 if source else 16)
         old = load32(at)
-        if old == to[0]:
-            return
         checksum_replace32(net + 10, old, to[0])
         if check != NULL:
             checksum_replace32(check, old, to[0])
@@ -357,11 +356,9 @@ cdef inline void put_address(
         return
     at = net + (8 if source else 24)
     for i in range(4):
-        old = load32(at + 4 * i)
-        if old != to[i]:
-            if check != NULL:
-                checksum_replace32(check, old, to[i])
-            store32(at + 4 * i, to[i])
+        if check != NULL:
+            checksum_replace32(check, load32(at + 4 * i), to[i])
+        store32(at + 4 * i, to[i])
 
 
 cdef inline bint manip_possible(uint8_t proto, const uint8_t *transport, const uint8_t *tail, bint source) noexcept nogil:
@@ -381,25 +378,20 @@ cdef inline bint manip(
     and the packet is dropped."""
     cdef uint8_t *check = NULL
     cdef uint8_t *at
-    cdef uint16_t old
     if transport != NULL:
         if not manip_possible(proto, transport, tail, source):
             return False
         check = transport_checksum(proto, family, transport, tail)
         if has_ports(proto):
             at = transport if source else transport + 2
-            old = load16(at)
-            if old != key:
-                if check != NULL:
-                    checksum_replace16(check, old, key)
-                store16(at, key)
+            if check != NULL:
+                checksum_replace16(check, load16(at), key)
+            store16(at, key)
         elif (proto == IPPROTO_ICMP and family == 4) or (
             proto == IPPROTO_ICMPV6 and family == 6 and (transport[0] == 128 or transport[0] == 129)
         ):
-            old = load16(transport + 4)
-            if old != key:
-                checksum_replace16(transport + 2, old, key)
-                store16(transport + 4, key)
+            checksum_replace16(transport + 2, load16(transport + 4), key)
+            store16(transport + 4, key)
     put_address(net, family, source, address, check)
     if check != NULL and (proto == IPPROTO_UDP or proto == IPPROTO_UDPLITE) and load16(check) == 0:
         store16(check, 0xFFFFU)

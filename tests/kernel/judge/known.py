@@ -5,4 +5,5 @@ KNOWN: dict[str, str] = {
     "nat/hairpin_to_the_client_itself/ipv6": "IPv6 redirects are not sent",
     "icmp/echo_with_options": "the IPv4 options of an echo request are not echoed",
     "icmp/large_echo_is_fragmented_both_ways": "fragments are not put together",
+    "nat_errors/error_in_fragments": "fragments are not put together",
 }
