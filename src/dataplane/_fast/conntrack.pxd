@@ -55,6 +55,13 @@ cdef struct TcpTrack:
     uint8_t retransmissions
     uint8_t state
 
+cdef struct SctpTrack:
+    uint32_t tag[2]         # verification tag that each direction must bear; 0: not known
+    uint8_t init[2]         # it has sent an INIT that no COOKIE ACK has answered
+    uint8_t state
+    uint8_t strange         # a heartbeat had another tag than it must; the next answer may teach it
+    uint8_t strange_from    # the direction that it came from
+
 cdef struct Conn:
     Tuple tuple[2]          # original, reply
     uint32_t status
@@ -71,9 +78,8 @@ cdef struct Conn:
     uint64_t bytes[2]
     uint64_t id
     int64_t stream_since    # UDP: from when a stream is a stream
-    TcpTrack tcp            # TCP; SCTP's state and tags will stand beside it
-    uint32_t vtag[2]        # SCTP: verification tag that each direction must bear
-    uint8_t sctp_state
+    TcpTrack tcp
+    SctpTrack sctp
 
 
 cdef struct CtSettings:

@@ -95,7 +95,7 @@ cdef class ConnectionTable:
                 if c.tuple[0].proto == IPPROTO_TCP:
                     state = TCP_STATES[c.tcp.state]
                 elif c.tuple[0].proto == IPPROTO_SCTP:
-                    state = SCTP_STATES[c.sctp_state]
+                    state = SCTP_STATES[c.sctp.state]
                 rows.append((c.id, (
                     c.tuple[0].proto, c.tuple[0].family, c.expires - now, state, c.status, c.mark, c.uses,
                     tuple_row(&c.tuple[0]), tuple_row(&c.tuple[1]), (c.packets[0], c.packets[1]),

@@ -8,19 +8,22 @@ from libc.string cimport memcpy, memset
 
 from dataplane._fast.chance cimport CHOICE_OTHER, CHOICE_PORT, Chance, chance_draw, chance_generate, chance_recorded
 from dataplane._fast.conntrack cimport (
-    Conn, Conntrack, STATUS_CONFIRMED, STATUS_DST_NAT, STATUS_DST_NAT_DONE, STATUS_SRC_NAT, STATUS_SRC_NAT_DONE, Tuple,
+    Conn, Conntrack, STATUS_CONFIRMED, STATUS_DST_NAT, STATUS_DST_NAT_DONE, STATUS_FIXED_TIMEOUT, STATUS_SRC_NAT,
+    STATUS_SRC_NAT_DONE, Tuple,
 )
 from dataplane._fast.conntrack_table cimport (
-    conn_kill, link_conn, link_direction, source_hash, source_link, tuple_equal, tuple_hash,
+    conn_find, conn_kill, link_conn, link_direction, source_hash, source_link, tuple_equal, tuple_hash,
 )
+from dataplane._fast.conntrack_tcp cimport TCP_SYN_SENT, TCP_TIME_WAIT, after
+from dataplane._fast.crc32c cimport sctp_checksum
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT, FIELD_DST, FIELD_ICMP,
     FIELD_PROTO, FIELD_SPORT, FIELD_SRC, HOOK_INPUT, HOOK_POSTROUTING, Hook, Packet,
 )
 from dataplane._fast.ruleset cimport NAT_MAP_IPS, NAT_PERSISTENT, NAT_PORTS, NAT_PORT_OFFSET
-from dataplane._fast.track cimport has_ports, quoted_tuple, transport_good, tuple_invert
+from dataplane._fast.track cimport GRE_VERSION, has_ports, quoted_tuple, transport_good, tuple_invert
 from dataplane._fast.wire cimport (
-    IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, checksum_fold,
+    IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, checksum_fold,
     checksum_replace16, checksum_replace32, checksum_sum, dp_swap32, load16, load32, pseudo6, store16, store32,
     store_checksum,
 )
@@ -33,6 +36,7 @@ cdef enum NatStep:
 cdef enum:
     NAT_RANDOM_ALL = 4 | 16
     ATTEMPTS = 128
+    LAST_ATTEMPTS = 32
 
 cdef struct NatRange:
     uint32_t flags
@@ -72,6 +76,28 @@ cdef inline bint tuple_taken(Conntrack *t, const Tuple *candidate, const Conn *m
     return False
 
 
+cdef inline bint tuple_taken_for_good(
+    Conntrack *t, const Tuple *candidate, const Conn *mine, int64_t now, uint32_t left,
+) noexcept nogil:
+    """The same with `left` attempts to go: among the last, a translated TCP connection that is over gives its tuple to
+    a SYN that is ahead of it (nf_nat_used_tuple_harder)."""
+    cdef Tuple reply
+    cdef Conn *c
+    cdef int direction = 0
+    if left > LAST_ATTEMPTS or candidate.proto != IPPROTO_TCP or mine.tcp.state != TCP_SYN_SENT:
+        return tuple_taken(t, candidate, mine, now)
+    if not tuple_invert(&reply, candidate):
+        return False
+    c = conn_find(t, &reply, now, &direction)
+    if c == NULL:
+        return False
+    if (direction == 0 or c.tcp.state < TCP_TIME_WAIT or c.status & STATUS_FIXED_TIMEOUT
+            or not c.status & STATUS_SRC_NAT or not after(mine.tcp.seen[0].end, c.tcp.seen[0].end)):
+        return True
+    conn_kill(t, c)
+    return False
+
+
 cdef inline const uint32_t *answered(const Tuple *other, bint source) noexcept nogil:
     """The address of one side in the inverse of a tuple: where the other direction goes to is where this comes from."""
     if source:
@@ -85,6 +111,10 @@ cdef inline int address_compare(const uint32_t *a, const uint32_t *b) noexcept n
         if a[i] != b[i]:
             return -1 if a[i] < b[i] else 1
     return 0
+
+
+cdef inline bint tuple_of_icmp(const Tuple *tuple) noexcept nogil:
+    return tuple.proto == IPPROTO_ICMP or tuple.proto == IPPROTO_ICMPV6
 
 
 cdef inline uint16_t manip_port(const Tuple *tuple, bint source) noexcept nogil:
@@ -103,7 +133,7 @@ cdef inline void set_port(Tuple *tuple, bint source, uint16_t port) noexcept nog
 
 cdef inline bint port_in_range(const Tuple *tuple, bint source, const NatRange *wanted) noexcept nogil:
     cdef uint16_t port
-    if not has_ports(tuple.proto) and tuple.proto != IPPROTO_ICMP and tuple.proto != IPPROTO_ICMPV6:
+    if not has_ports(tuple.proto) and not tuple_of_icmp(tuple):
         return True
     port = manip_port(tuple, source)
     return wanted.min_port <= port <= wanted.max_port
@@ -209,7 +239,7 @@ cdef inline void search_port(
     cdef uint32_t low, size, attempts, i, value
     cdef uint32_t offset
     cdef uint16_t port = manip_port(tuple, source)
-    cdef bint icmp = tuple.proto == IPPROTO_ICMP or tuple.proto == IPPROTO_ICMPV6
+    cdef bint icmp = tuple_of_icmp(tuple)
     if not icmp and not has_ports(tuple.proto):
         return
     if wanted.flags & NAT_PORTS:
@@ -245,7 +275,7 @@ cdef inline void search_port(
         i = 0
         while i < attempts:
             set_port(tuple, source, <uint16_t>(low + offset % size))
-            if not tuple_taken(t, tuple, mine, now):
+            if not tuple_taken_for_good(t, tuple, mine, now, attempts - i):
                 return
             offset = (offset + 1) & 0xFFFF
             i += 1
@@ -274,7 +304,7 @@ cdef inline void unique_tuple(
                         and c.tuple[0].family == original.family
                         and address_compare(c.tuple[0].src, original.src) == 0 and c.expires > now):
                     memcpy(out.src, c.tuple[1].dst, 16)
-                    out.sport = c.tuple[1].dport if has_ports(c.tuple[0].proto) else c.tuple[1].sport
+                    out.sport = c.tuple[1].sport if tuple_of_icmp(out) else c.tuple[1].dport
                     if source_in_range(out, wanted):
                         if not tuple_taken(t, out, mine, now):
                             return
@@ -299,7 +329,7 @@ cdef inline uint8_t *transport_checksum(
 ) noexcept nogil:
     """The checksum that covers ports and pseudo header; NULL where there is none, it is off, or it was cut away."""
     if proto == IPPROTO_TCP:
-        return transport + 16 if tail - transport >= 18 else NULL
+        return transport + 16 if tail - transport >= 20 else NULL
     if proto == IPPROTO_UDP or proto == IPPROTO_UDPLITE:
         if tail - transport < 8 or (load16(transport + 6) == 0 and proto == IPPROTO_UDP):
             return NULL
@@ -315,11 +345,10 @@ cdef inline void put_address(
     cdef uint8_t *at
     cdef uint32_t old
     cdef int i
+    # Checksums are worked on even where nothing changes: 0xffff becomes 0.
     if family == 4:
         at = net + (12 if source else 16)
         old = load32(at)
-        if old == to[0]:
-            return
         checksum_replace32(net + 10, old, to[0])
         if check != NULL:
             checksum_replace32(check, old, to[0])
@@ -327,65 +356,48 @@ cdef inline void put_address(
         return
     at = net + (8 if source else 24)
     for i in range(4):
-        old = load32(at + 4 * i)
-        if old != to[i]:
-            if check != NULL:
-                checksum_replace32(check, old, to[i])
-            store32(at + 4 * i, to[i])
+        if check != NULL:
+            checksum_replace32(check, load32(at + 4 * i), to[i])
+        store32(at + 4 * i, to[i])
 
 
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <stddef.h>
-    /* CRC32c (RFC 9260, appendix A), bit by bit: SCTP behind NAT is rare and its packets are few. */
-    static inline uint32_t dp_crc32c(const uint8_t *p, size_t n, uint32_t crc) {
-        while (n--) {
-            crc ^= *p++;
-            for (int k = 0; k < 8; k++) crc = (crc >> 1) ^ (0x82f63b78u & -(crc & 1));
-        }
-        return crc;
-    }
-    """
-    uint32_t dp_crc32c(const uint8_t *p, size_t n, uint32_t crc) noexcept nogil
+cdef inline bint manip_possible(uint8_t proto, const uint8_t *transport, const uint8_t *tail, bint source) noexcept nogil:
+    """Whether a transport header can be rewritten: trackers know 8 bytes, and GRE above version 1 has no known keys."""
+    if has_ports(proto) or proto == IPPROTO_ICMP or proto == IPPROTO_ICMPV6 or proto == IPPROTO_GRE:
+        if tail - transport < 8:
+            return False
+        return proto != IPPROTO_GRE or source or transport[1] & GRE_VERSION <= 1
+    return True
 
 
-cdef inline void sctp_checksum_set(uint8_t *sctp, const uint8_t *tail) noexcept nogil:
-    cdef uint32_t crc
-    store32(sctp + 8, 0)
-    crc = ~dp_crc32c(sctp, <size_t>(tail - sctp), 0xFFFFFFFFU)
-    # The register goes out lowest byte first.
-    store32(sctp + 8, dp_swap32(crc))
-
-
-cdef inline void manip(
+cdef inline bint manip(
     uint8_t *net, uint8_t family, uint8_t proto, uint8_t *transport, const uint8_t *tail, bint source,
     const uint32_t *address, uint16_t key,
 ) noexcept nogil:
-    """nf_nat_manip_pkt: give one side of a packet, or of a quoted packet, another address and key."""
+    """nf_nat_manip_pkt: give one side of a packet, or of a quoted packet, another address and key. False: it cannot be,
+    and the packet is dropped."""
     cdef uint8_t *check = NULL
     cdef uint8_t *at
-    cdef uint16_t old
     if transport != NULL:
+        if not manip_possible(proto, transport, tail, source):
+            return False
         check = transport_checksum(proto, family, transport, tail)
         if has_ports(proto):
-            if tail - transport >= 4:
-                at = transport if source else transport + 2
-                old = load16(at)
-                if old != key:
-                    if check != NULL:
-                        checksum_replace16(check, old, key)
-                    store16(at, key)
-        elif proto == (IPPROTO_ICMP if family == 4 else IPPROTO_ICMPV6) and tail - transport >= 8:
-            old = load16(transport + 4)
-            if old != key:
-                checksum_replace16(transport + 2, old, key)
-                store16(transport + 4, key)
+            at = transport if source else transport + 2
+            if check != NULL:
+                checksum_replace16(check, load16(at), key)
+            store16(at, key)
+        elif (proto == IPPROTO_ICMP and family == 4) or (
+            proto == IPPROTO_ICMPV6 and family == 6 and (transport[0] == 128 or transport[0] == 129)
+        ):
+            checksum_replace16(transport + 2, load16(transport + 4), key)
+            store16(transport + 4, key)
     put_address(net, family, source, address, check)
     if check != NULL and (proto == IPPROTO_UDP or proto == IPPROTO_UDPLITE) and load16(check) == 0:
         store16(check, 0xFFFFU)
     if proto == IPPROTO_SCTP and transport != NULL and tail - transport >= 12:
-        sctp_checksum_set(transport, tail)
+        store32(transport + 8, sctp_checksum(transport, tail))
+    return True
 
 
 cdef inline void refresh_fields(Packet *p, bint source, const uint32_t *address, uint16_t key) noexcept nogil:
@@ -408,20 +420,22 @@ cdef inline uint32_t manip_status(const Packet *p, bint source) noexcept nogil:
     return STATUS_SRC_NAT if source != is_reply(p) else STATUS_DST_NAT
 
 
-cdef inline void nat_rewrite(Packet *p, Hook hook) noexcept nogil:
+cdef inline NatStep nat_rewrite(Packet *p, Hook hook) noexcept nogil:
     """nf_nat_packet: make the packet look like the inverse of the other direction."""
     cdef bint source = source_manip(hook)
     cdef Conn *c = p.ct
     cdef const Tuple *other = &c.tuple[0 if is_reply(p) else 1]
     cdef uint16_t key
     if not c.status & manip_status(p, source):
-        return
+        return NAT_ACCEPT
     if has_ports(other.proto):
         key = other.dport if source else other.sport
     else:
         key = other.sport
-    manip(p.net, p.family, other.proto, p.transport, p.tail, source, answered(other, source), key)
+    if not manip(p.net, p.family, other.proto, p.transport, p.tail, source, answered(other, source), key):
+        return NAT_DROP
     refresh_fields(p, source, answered(other, source), key)
+    return NAT_ACCEPT
 
 
 cdef inline NatStep nat_error(Packet *p, Hook hook) noexcept nogil:
@@ -454,8 +468,9 @@ cdef inline NatStep nat_error(Packet *p, Hook hook) noexcept nogil:
         key = other.dport if source else other.sport
     else:
         key = other.sport
-    manip(inner, p.family, quoted.proto, <uint8_t *>inner_transport, p.tail, not source,
-          answered(other, source), key)
+    if not manip(inner, p.family, quoted.proto, <uint8_t *>inner_transport, p.tail, not source,
+                 answered(other, source), key):
+        return NAT_DROP
     manip(p.net, p.family, 0, NULL, p.tail, source, answered(other, source), 0)
     refresh_fields(p, source, answered(other, source), 0)
     store16(icmp + 2, 0)
@@ -488,8 +503,7 @@ cdef inline NatStep nat_begin(Conntrack *t, Packet *p, Hook hook) noexcept nogil
     if left_by_another(p, hook):
         conn_kill(t, c)
         return NAT_DROP
-    nat_rewrite(p, hook)
-    return NAT_ACCEPT
+    return nat_rewrite(p, hook)
 
 
 cdef inline NatStep nat_bind(Conntrack *t, Packet *p, Hook hook, const NatRange *asked, Chance *chance) noexcept nogil:
@@ -519,5 +533,4 @@ cdef inline NatStep nat_bind(Conntrack *t, Packet *p, Hook hook, const NatRange 
             if wanted.masquerade >= 0:
                 c.masquerade = wanted.masquerade
         c.status |= STATUS_SRC_NAT_DONE if source else STATUS_DST_NAT_DONE
-    nat_rewrite(p, hook)
-    return NAT_ACCEPT
+    return nat_rewrite(p, hook)

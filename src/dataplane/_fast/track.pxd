@@ -17,6 +17,7 @@ from dataplane._fast.conntrack_table cimport (
 from dataplane._fast.conntrack_tcp cimport (
     TCP_CLOSE, TRACK_ACCEPT, TRACK_INVALID, TRACK_REPEAT, tcp_flags_legal, tcp_track,
 )
+from dataplane._fast.crc32c cimport sctp_checksum
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_IS_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT,
     FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_L4, FIELD_LENGTH, FIELD_PROTO, FIELD_SPORT, FIELD_SRC, HOOK_PREROUTING,
@@ -31,6 +32,8 @@ cdef enum:
     CT_ACCEPT = 0
     CT_DROP = 1
     STREAM_AFTER = 2000000000   # ns that a UDP flow must have lived to count as a stream
+    GRE_VERSION = 7             # of the second byte
+    PPTP_PPP = 0x880B           # the only protocol of GRE version 1
 
 
 cdef inline bint has_ports(uint8_t proto) noexcept nogil:
@@ -76,15 +79,23 @@ cdef inline bint tuple_invert(Tuple *out, const Tuple *tuple) noexcept nogil:
     return True
 
 
-cdef inline void tuple_keys(Tuple *tuple, uint8_t proto, const uint8_t *transport) noexcept nogil:
-    """Ports, or ICMP id, type and code; 8 bytes of the transport header must be readable."""
+cdef inline bint tuple_keys(Tuple *tuple, uint8_t proto, const uint8_t *transport, const uint8_t *tail) noexcept nogil:
+    """Ports, ICMP id, type and code, or PPTP's call id (RFC 2637, 4.1); what they are read from must be there, but for
+    GRE, which has no keys then. False: GRE of version 1 that is not PPTP's."""
     tuple.sport = tuple.dport = 0
+    if proto == IPPROTO_GRE:
+        if tail - transport >= 8 and transport[1] & GRE_VERSION == 1:
+            if load16(transport + 2) != PPTP_PPP:
+                return False
+            tuple.dport = load16(transport + 6)
+        return True
     if has_ports(proto):
         tuple.sport = load16(transport)
         tuple.dport = load16(transport + 2)
     elif proto == (IPPROTO_ICMP if tuple.family == 4 else IPPROTO_ICMPV6):
         tuple.sport = load16(transport + 4)
         tuple.dport = load16(transport)
+    return True
 
 
 cdef inline bint packet_tuple(const Packet *p, Tuple *tuple) noexcept nogil:
@@ -98,8 +109,7 @@ cdef inline bint packet_tuple(const Packet *p, Tuple *tuple) noexcept nogil:
     tuple.family = p.family
     if p.tail - p.transport < 8 and (has_ports(tuple.proto) or tuple.proto == IPPROTO_ICMP or tuple.proto == IPPROTO_ICMPV6):
         return False
-    tuple_keys(tuple, tuple.proto, p.transport)
-    return True
+    return tuple_keys(tuple, tuple.proto, p.transport, p.tail)
 
 
 cdef inline bint quoted_tuple(
@@ -111,14 +121,15 @@ cdef inline bint quoted_tuple(
     memset(tuple, 0, sizeof(Tuple))
     tuple.family = family
     if family == 4:
-        if tail - net < 20 or net[0] >> 4 != 4 or (net[0] & 15) < 5 or load16(net + 6) & IP_OFFSET:
+        # Nobody looks at the version or whether the length is one (nf_conntrack_core.c, ipv4_get_l4proto).
+        if tail - net < 20 or load16(net + 6) & IP_OFFSET:
             return False
         tuple.src[0] = load32(net + 12)
         tuple.dst[0] = load32(net + 16)
         proto = net[9]
         transport[0] = net + (net[0] & 15) * 4
     else:
-        if tail - net < 40 or net[0] >> 4 != 6:
+        if tail - net < 40:
             return False
         load_address6(net + 8, tuple.src)
         load_address6(net + 24, tuple.dst)
@@ -134,8 +145,7 @@ cdef inline bint quoted_tuple(
             return False
     elif transport[0] > tail:
         return False
-    tuple_keys(tuple, proto, transport[0])
-    return True
+    return tuple_keys(tuple, proto, transport[0], tail)
 
 
 cdef inline void ct_release(Conntrack *t, Packet *p) noexcept nogil:
@@ -171,6 +181,15 @@ cdef inline bint transport_good(const Packet *p) noexcept nogil:
         p.transport, length, pseudo4(p.net, proto, length) if p.family == 4 else pseudo6(p.net, proto, length))) == 0
 
 
+cdef inline bint udplite_good(const Packet *p, uint32_t covered) noexcept nogil:
+    """As Linux judges it: over the covered bytes, but with the pseudo header of UDP, so that right ones (RFC 3828, 3.1)
+    fail."""
+    cdef uint32_t length = <uint32_t>(p.tail - p.transport)
+    return checksum_fold(checksum_sum(
+        p.transport, covered,
+        pseudo4(p.net, IPPROTO_UDP, length) if p.family == 4 else pseudo6(p.net, IPPROTO_UDP, length))) == 0
+
+
 cdef inline bint transport_valid(const Conntrack *t, const Packet *p, Hook hook) noexcept nogil:
     """What the trackers ask of a transport header before anything else."""
     cdef uint8_t proto = <uint8_t>p.field[<int>FIELD_PROTO]
@@ -184,6 +203,17 @@ cdef inline bint transport_valid(const Conntrack *t, const Packet *p, Hook hook)
         if verify and not transport_good(p):
             return False
         return tcp_flags_legal(at[13])
+    if proto == IPPROTO_SCTP:
+        if room < 12:
+            return False
+        return not verify or p.missing or load32(at + 8) == sctp_checksum(at, p.tail)
+    if proto == IPPROTO_UDPLITE:
+        length = load16(at + 4)     # how much the checksum covers; 0: all
+        if length == 0:
+            length = <uint32_t>room
+        if length < 8 or length > room or load16(at + 6) == 0:
+            return False
+        return not verify or p.missing or udplite_good(p, length)
     if proto == IPPROTO_UDP:
         length = load16(at + 4)
         if length > room or length < 8:
@@ -238,7 +268,14 @@ cdef inline int other_track(Conntrack *t, Conn *c, Packet *p, int direction, int
     """UDP, ICMP, GRE and whatever has no tracker of its own."""
     cdef uint8_t proto = <uint8_t>p.field[<int>FIELD_PROTO], kind
     cdef const CtSettings *s = &t.settings
-    if proto == IPPROTO_UDP or proto == IPPROTO_UDPLITE:
+    if proto == IPPROTO_UDPLITE:
+        timeout[0] = s.udp_timeout
+        if c.status & STATUS_SEEN_REPLY:
+            timeout[0] = s.udp_stream_timeout
+            if not c.status & STATUS_NAT_CLASH:
+                c.status |= STATUS_ASSURED
+        return TRACK_ACCEPT
+    if proto == IPPROTO_UDP:
         if not c.status & STATUS_CONFIRMED:
             c.stream_since = p.time + STREAM_AFTER
         timeout[0] = s.udp_timeout

@@ -11,7 +11,7 @@ from dataplane._fast.host import CompiledHost
 from dataplane.host.config import ConnectionRow, ConnectionTuple
 
 ICMP, ICMPV6, GRE = 1, 58, 47
-WITH_PORTS = (6, 17, 132, 136)
+WITH_PORTS = (6, 17, 33, 132, 136)  # DCCP's are always 0 (Linux tracks it no more), but printed
 
 
 class Connections(Sequence[ConnectionRow]):

@@ -172,6 +172,8 @@ def _connections(index: int, ours: str, theirs: str) -> list[Difference]:
 # What the kernel says where we name a drop more finely. "" is a packet that the kernel does not count as dropped.
 FINER: dict[str, tuple[str, ...]] = {
     "NETFILTER_REJECT": ("NETFILTER_DROP",),
+    "CONNTRACK_CLASH": ("NETFILTER_DROP",),
+    "CONNTRACK_TABLE_FULL": ("NETFILTER_DROP",),
     "TTL_EXCEEDED": ("IP_INHDR",),
     "ARP_BAD": ("NOT_SPECIFIED", "PKT_TOO_SMALL"),
     "OTHERHOST": ("NOT_SPECIFIED", ""),
