@@ -10,6 +10,7 @@ from scapy.layers.inet6 import ICMPv6MLReport2, IPv6ExtHdrFragment
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
 
+from judge.random_masks import without_choices
 from judge.recording import Frame, Recording, Step
 
 
@@ -67,6 +68,8 @@ MASKS: dict[str, Callable[[Packet], None]] = {
 
 def masked(frame: Frame, masks: Iterable[str]) -> bytes:
     names = list(masks)
+    if names == ["chosen"]:
+        return without_choices(frame.data) if frame.ethernet else frame.data
     if not names:
         return frame.data
     packet = frame.packet

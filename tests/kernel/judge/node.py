@@ -69,7 +69,9 @@ class Node:
                 self._namespace.sysctl(name, value)
             self._namespace.run("ip", "link", "set", "lo", "up")
 
-    def port(self, name: str, *addresses: str, ethernet: bool = True, mtu: int = 1500, master: str = "") -> None:
+    def port(
+        self, name: str, *addresses: str, ethernet: bool = True, mtu: int = 1500, master: str = "", mac: str = ""
+    ) -> None:
         """A port that is up, with the given addresses; its MAC address is 02:00:00:00:00:<number of the port>."""
         self._begin()
         with self._namespace:
@@ -77,7 +79,7 @@ class Node:
         self.recording.ports.append(name)
         commands = [f"link set {name} mtu {mtu}"]
         if ethernet:
-            self._macs[name] = f"02:00:00:00:00:{len(self._ports):02x}"
+            self._macs[name] = mac or f"02:00:00:00:00:{len(self._ports):02x}"
             commands.append(f"link set {name} address {self._macs[name]}")
         if master:
             commands.append(f"link set {name} master {master}")
