@@ -58,5 +58,3 @@ def _tunnel(body: bytes, addresses: bytes) -> bytes:
     pseudo = addresses + len(body).to_bytes(4, "big") + bytes([0, 0, 0, UDP])
     word = b"\0\0" if given == b"\0\0" else b"ok" if total(pseudo + body) == 0xFFFF else b"no"
     return b"\0\0" + body[2:6] + word + body[8:16] + without_choices(body[16:])
-
-

@@ -221,7 +221,14 @@ class Rules:
                 refusals += [(f"-j REJECT --reject-with {random.choice(kinds)}", ""), ("-j REJECT", "")]
                 refusals.append(("-j REJECT --reject-with tcp-reset", "-p tcp"))
             return random.choice(refusals)
-        plain.append((random.choice(["-j CONNMARK --save-mark", "-j CONNMARK --restore-mark", "-j CONNMARK --set-mark 5/0xf"]), ""))
+        plain.append(
+            (
+                random.choice(
+                    ["-j CONNMARK --save-mark", "-j CONNMARK --restore-mark", "-j CONNMARK --set-mark 5/0xf"]
+                ),
+                "",
+            )
+        )
         if table == "mangle":
             hop, hops = ("TTL", "ttl") if family == 4 else ("HL", "hl")
             plain += [

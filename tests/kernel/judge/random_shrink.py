@@ -10,7 +10,13 @@ from judge.compare import Difference
 from judge.random_case import STEPS
 
 # What is tried together, in this order: frames first, since each run costs their time; then the rest, kind by kind.
-ORDER = (STEPS, ("iptables", "ip6tables"), ("listen",), ("ip -6 rule", "ip rule", "ip -6 route", "ip route"), ("sysctl",))
+ORDER = (
+    STEPS,
+    ("iptables", "ip6tables"),
+    ("listen",),
+    ("ip -6 rule", "ip rule", "ip -6 route", "ip route"),
+    ("sysctl",),
+)
 
 
 def sign(found: Difference) -> str:

@@ -80,7 +80,9 @@ class Talk:
         random = self.random
         chance = random.random()
         if self.came and chance < 0.45:
-            answer = self._answer(self.came[-1 - min(random.randrange(len(self.came)), random.randrange(len(self.came)))])
+            answer = self._answer(
+                self.came[-1 - min(random.randrange(len(self.came)), random.randrange(len(self.came)))]
+            )
             if answer is not None:
                 return answer
         if self.came and chance < 0.53:
@@ -106,7 +108,14 @@ class Talk:
         target = random.choice(self.drawn.targets(family))
         if random.random() < 0.02:
             target = random.choice(
-                ["255.255.255.255", "224.0.0.5", "127.0.0.1", "0.0.0.0", f"10.0.{random.randint(1, 3)}.255", "240.0.0.1"]
+                [
+                    "255.255.255.255",
+                    "224.0.0.5",
+                    "127.0.0.1",
+                    "0.0.0.0",
+                    f"10.0.{random.randint(1, 3)}.255",
+                    "240.0.0.1",
+                ]
                 if family == 4
                 else ["ff02::1", "ff02::5", "::1", "::", "fe80::99", "ff05::2"]
             )
@@ -131,7 +140,9 @@ class Talk:
             body = udp(sport, dport, data)
         elif protocol == TCP:
             self.isn += 1000
-            options = random.choice([b"", b"\x02\x04\x05\xb4", b"\x02\x04\x05\xb4\x01\x03\x03\x07", b"\x02\x04\x05\xb4\x04\x02\x01\x01"])
+            options = random.choice(
+                [b"", b"\x02\x04\x05\xb4", b"\x02\x04\x05\xb4\x01\x03\x03\x07", b"\x02\x04\x05\xb4\x04\x02\x01\x01"]
+            )
             if first or random.random() < 0.3:
                 body = tcp(sport, dport, self.isn, 0, SYN, 8192, options, b"")
             else:
@@ -161,7 +172,12 @@ class Talk:
         if here is None or packet is None or packet.offset & 0x3FFF:
             return None
         tunnel = self.drawn.tunnel
-        if tunnel and packet.protocol == UDP and packet.body[2:4] == tunnel.port.to_bytes(2, "big") and len(packet.body) > 30:
+        if (
+            tunnel
+            and packet.protocol == UDP
+            and packet.body[2:4] == tunnel.port.to_bytes(2, "big")
+            and len(packet.body) > 30
+        ):
             inner = read(packet.body[30:])
             back = self._reply(inner) if inner and not inner.offset & 0x3FFF else None
             if inner is None or back is None:
@@ -185,7 +201,9 @@ class Talk:
                 return tcp(dport, sport, ack, seq + length, RST | random.choice([0, ACK]), 0, b"", b"")
             if flags & SYN and not flags & ACK:
                 self.isn += 1000
-                return tcp(dport, sport, self.isn, seq + 1, SYN | ACK, 8192, random.choice([b"", b"\x02\x04\x05\xb4"]), b"")
+                return tcp(
+                    dport, sport, self.isn, seq + 1, SYN | ACK, 8192, random.choice([b"", b"\x02\x04\x05\xb4"]), b""
+                )
             if flags & SYN:
                 return tcp(dport, sport, ack, seq + 1, ACK, 8192, b"", b"")
             more = random.choice([ACK, ACK, ACK | PSH, ACK | PSH, ACK | FIN])
@@ -295,7 +313,9 @@ class Talk:
             first = random.choice([0, 60, 43])
             content = {0: bytes([1, 4, 0, 0, 0, 0]), 60: bytes([1, 4, 0, 0, 0, 0]), 43: bytes(6)}[first]
             if first == 0 and random.random() < 0.4:
-                content = random.choice([b"\x05\x02\0\0\x01\0", b"\x3e\x02\0\0\x01\0", b"\xbe\x02\0\0\x01\0", b"\xc2\x04\0\0\0\0"])
+                content = random.choice(
+                    [b"\x05\x02\0\0\x01\0", b"\x3e\x02\0\0\x01\0", b"\xbe\x02\0\0\x01\0", b"\xc2\x04\0\0\0\0"]
+                )
             extra = bytes([protocol, 0]) + content
         return ip6(source, target, protocol, body, ttl, tos, random.choice(LABELS), extra, first)
 
@@ -324,7 +344,15 @@ class Talk:
         family = random.choice([4, 6])
         protocol = random.choice([TCP, UDP, ICMP if family == 4 else ICMPV6])
         target = random.choice(self.drawn.targets(family))
-        flow = (tunnel.place, family, tunnel.far[family], target, protocol, 29000 + random.randrange(500), random.choice(PORTS))
+        flow = (
+            tunnel.place,
+            family,
+            tunnel.far[family],
+            target,
+            protocol,
+            29000 + random.randrange(500),
+            random.choice(PORTS),
+        )
         _, _, source, target, protocol, body = self._packet(*flow, first=random.random() < 0.6)
         return self._outer(self._network(family, source, target, protocol, body))
 
@@ -349,4 +377,3 @@ OPTIONS = (
     b"\x07\x03\x04\0",
     b"\xff\x02\0\0",
 )
-

@@ -80,19 +80,22 @@ def ip4(
     options: bytes = b"",
 ) -> bytes:
     """offset: the flags and the fragment offset as the header holds them."""
-    header = struct.pack(
-        "!BBHHHBBH4s4s",
-        0x45 + len(options) // 4,
-        tos,
-        (20 + len(options) + len(body)) & 0xFFFF,
-        ident,
-        offset,
-        ttl,
-        protocol,
-        0,
-        packed(source),
-        packed(destination),
-    ) + options
+    header = (
+        struct.pack(
+            "!BBHHHBBH4s4s",
+            0x45 + len(options) // 4,
+            tos,
+            (20 + len(options) + len(body)) & 0xFFFF,
+            ident,
+            offset,
+            ttl,
+            protocol,
+            0,
+            packed(source),
+            packed(destination),
+        )
+        + options
+    )
     return header[:10] + (~total(header) & 0xFFFF).to_bytes(2, "big") + header[12:] + body
 
 
