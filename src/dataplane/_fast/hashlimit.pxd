@@ -30,6 +30,7 @@ cdef struct HashlimitTable:
     HashlimitBucket **rows      # NULL until the first packet
     uint32_t mask
     uint32_t sweep              # row whose idle buckets are given back next
+    int64_t idle                # no bucket is idle before this; known after the full table was searched, ns
 
 
 cdef inline uint32_t hashlimit_hash(const uint32_t *key) noexcept nogil:
@@ -53,6 +54,22 @@ cdef inline void hashlimit_reap(HashlimitTable *t, uint32_t row, int64_t now) no
             t.count -= 1
         else:
             link = &b.next
+
+
+cdef inline void hashlimit_collect(HashlimitTable *t, int64_t now) noexcept nogil:
+    """Give back every idle bucket, as the kernel's timer has done long since; a search finds when it is worth the next."""
+    cdef HashlimitBucket *b
+    cdef uint32_t row
+    if now <= t.idle:
+        return
+    t.idle = now + t.expire
+    for row in range(t.mask + 1):
+        hashlimit_reap(t, row, now)
+        b = t.rows[row]
+        while b != NULL:
+            if b.expires < t.idle:
+                t.idle = b.expires
+            b = b.next
 
 
 cdef inline bint hashlimit_grow(HashlimitTable *t) noexcept nogil:
@@ -96,6 +113,8 @@ cdef inline HashlimitBucket *hashlimit_bucket(HashlimitTable *t, const uint32_t 
         b = b.next
     if b == NULL:
         if t.count >= t.limit:
+            hashlimit_collect(t, now)
+        if t.count >= t.limit:
             return NULL
         b = <HashlimitBucket *>malloc(sizeof(HashlimitBucket))
         if b == NULL:
@@ -127,3 +146,4 @@ cdef inline void hashlimit_clear(HashlimitTable *t) noexcept nogil:
     free(t.rows)
     t.rows = NULL
     t.count = 0
+    t.idle = 0

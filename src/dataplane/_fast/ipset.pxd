@@ -251,6 +251,8 @@ cdef inline bint packet_key(const IpSet *s, const Packet *p, const SetUse *use, 
         cut_address(key, s.netmask, s.family)
         if key[0] | key[1] | key[2] | key[3] == 0:
             return False
+    elif s.parts == SET_ADDRESS and not s.net and key[0] | key[1] | key[2] | key[3] == 0:
+        return False            # hash:ip takes no 0.0.0.0
     if s.parts & SET_PORT:
         at = 1
         if not packet_port(p, (use.directions >> 1) & 1, &key[KEY_PORT]):
