@@ -293,7 +293,7 @@ cdef inline bint packet_own(Packet *p) noexcept nogil:
 
 
 cdef inline Packet *packet_clone(Network *net, Packet *p) noexcept nogil:
-    """A copy with bytes of its own and no connection; the walk does not count it as the injected row."""
+    """A copy with bytes of its own, of the same connection. Where it was cut it does not know."""
     cdef Packet *copy = packet_take(net)
     cdef uint8_t *storage
     cdef uint32_t size
@@ -307,8 +307,6 @@ cdef inline Packet *packet_clone(Network *net, Packet *p) noexcept nogil:
     copy.storage = storage
     copy.storage_size = size
     copy.sibling = sibling
-    copy.ct = NULL
-    copy.ctinfo = 0
     copy.tunnel = 0
     copy.next = NULL
     copy.cut_count = 0
@@ -318,6 +316,8 @@ cdef inline Packet *packet_clone(Network *net, Packet *p) noexcept nogil:
         packet_give(net, copy)
         net.out_of_memory += 1
         return NULL
+    if copy.ct != NULL:
+        copy.ct.uses += 1
     return copy
 
 

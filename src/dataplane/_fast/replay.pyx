@@ -868,4 +868,3 @@ cdef class Replay:
             result["verdict"].append(f.verdict)
             result["left_out"].append(f.left)
         return result
-
