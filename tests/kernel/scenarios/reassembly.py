@@ -499,6 +499,15 @@ def uneven_fragments_that_fit(node: Node) -> None:
 
 
 @scenario(families=(4, 6))
+def no_longer_than_a_fragment(node: Node) -> None:
+    """The whole is no longer than its largest fragment was: IPv6 leaves it whole, IPv4 cuts it again."""
+    client, server = tracked(node)
+    for number, end in ((1, 408), (2, 416)):
+        client.send(piece(client, server, 0, 8, number=number))
+        client.send(piece(client, server, 8, end, number=number, more=False))
+
+
+@scenario(families=(4, 6))
 def through_a_tunnel(node: Node) -> None:
     """Uneven fragments of a pod, small enough for the tunnel: there is no room before them, and they are cut anew."""
     pod, _ = flannel(node)
