@@ -250,11 +250,6 @@ def collect(
         result.notes.append(
             f"{accounting.checksums_completed} checksums had been left to a network card and were completed"
         )
-    if replay.fragments:
-        result.notes.append(
-            f"{replay.fragments} IP fragments not modelled: Linux puts them together before it tracks and translates; here "
-            "each goes on by itself"
-        )
     unknown = reader.counts.unknown_blocks
     if unknown:
         result.notes.append(f"{unknown} blocks of the capture are of unknown kinds and were left out")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 warnings.filterwarnings("ignore", module="scapy")
 
 from judge import emulated, namespace, show
-from judge.choices import IP_ID, TUNNEL_PORT, from_frames
+from judge.choices import FRAGMENT_ID, IP_ID, TUNNEL_PORT, from_frames
 from judge.compare import compare
 from judge.scenario import Kernel, Scenario, load
 
@@ -102,6 +102,8 @@ def _repeat(kernel: Kernel, asked: Scenario, folder: Path, times: int) -> bool:
         chosen = from_frames(first)
         if IP_ID in chosen:
             masks += ("ip id",)
+        if FRAGMENT_ID in chosen:
+            masks += ("ipv6 fragment id",)
         if TUNNEL_PORT in chosen:
             masks += ("tunnel",)
         if [step.kind for step in first.steps] != [step.kind for step in again.steps]:

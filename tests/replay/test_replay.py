@@ -206,13 +206,28 @@ def test_what_nobody_sends_is_counted(boutique: Cluster, tmp_path: Path) -> None
     assert sorted(result.accounting.left_out.values()) == [1, 1, 1, 1, 1]
 
 
-def test_fragments_are_named(boutique: Cluster, tmp_path: Path) -> None:
-    """The first and the rest of a datagram that was cut: sent, and said not to be put together."""
+def test_fragments_are_put_together(boutique: Cluster, tmp_path: Path) -> None:
+    """The first and the rest of a datagram that was cut: the last to come delivers it, the others are part of it."""
     whole = IP(src="10.244.1.3", dst="10.244.1.4", id=77) / UDP(sport=7, dport=9) / bytes(64)
     result = boutique.replay(write(tmp_path / "in.pcap", *fragment(whole, fragsize=40)))
-    assert balanced(result.accounting)
-    assert result.accounting.injected == 2
-    assert any("2 IP fragments not modelled" in note for note in result.notes)
+    accounting = result.accounting
+    assert balanced(accounting)
+    assert (accounting.injected, accounting.consumed, accounting.delivered, accounting.waiting) == (2, 1, 1, 0)
+    assert not any("fragment" in note for note in result.notes)
+
+
+def test_a_fragment_whose_rest_never_comes_is_dropped(boutique: Cluster, tmp_path: Path) -> None:
+    whole = IP(src="10.244.1.3", dst="10.244.1.4", id=77) / UDP(sport=7, dport=9) / bytes(64)
+    first, _ = fragment(whole, fragsize=40)
+    later = IP(src="10.244.1.3", dst="10.244.1.4") / UDP(sport=7, dport=9) / b"later"
+    path = write(tmp_path / "in.pcap", first)
+    assert boutique.replay(path).accounting.waiting == 1
+    frames = [Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / packet for packet in (first, later)]
+    frames[0].time, frames[1].time = 1000.0, 1031.0
+    wrpcap(str(path), frames)
+    accounting = boutique.replay(path).accounting
+    assert balanced(accounting)
+    assert (accounting.delivered, accounting.dropped) == (1, {"FRAG_REASM_TIMEOUT": 1})
 
 
 def test_checksums_left_to_the_card_are_completed(boutique: Cluster, tmp_path: Path) -> None:

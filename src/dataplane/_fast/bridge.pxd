@@ -137,7 +137,8 @@ cdef inline Stage bridge_flood(
     cdef Interface *port
     cdef Packet *copy
     cdef Stage stage
-    for slot in range(host.interface_count):
+    # The port that joined last is served first.
+    for slot in range(host.interface_count - 1, -1, -1):
         port = &host.interfaces[slot]
         if port.master != bridge.slot or not floods(port, kind) or not deliverable(port, p, host):
             continue

@@ -302,11 +302,10 @@ cdef inline bint extension(uint8_t header) noexcept nogil:
     )
 
 
-cdef inline uint8_t *fragment_header(const Packet *p, uint8_t **previous) noexcept nogil:
-    """The first fragment header, and the next-header byte that announces it; NULL where there is none."""
-    cdef uint8_t *at = p.net + 40
-    cdef uint8_t following = p.net[6]
-    previous[0] = p.net + 6
+cdef inline uint8_t *fragment_header_from(
+    const Packet *p, uint8_t *at, uint8_t following, uint8_t **previous,
+) noexcept nogil:
+    """The first fragment header from `at` on, and the next-header byte that announces it; NULL where there is none."""
     while following != IPPROTO_FRAGMENT:
         if not extension(following) or at + 2 > p.tail:
             return NULL
@@ -314,6 +313,11 @@ cdef inline uint8_t *fragment_header(const Packet *p, uint8_t **previous) noexce
         at += (at[1] + 2) * 4 if following == IPPROTO_AH else (at[1] + 1) * 8
         following = previous[0][0]
     return at if at + FRAGMENT_HLEN <= p.tail else NULL
+
+
+cdef inline uint8_t *fragment_header(const Packet *p, uint8_t **previous) noexcept nogil:
+    previous[0] = p.net + 6
+    return fragment_header_from(p, p.net + 40, p.net[6], previous)
 
 
 cdef inline bint headers_cut(const uint8_t *fragment, const uint8_t *tail) noexcept nogil:
@@ -366,12 +370,14 @@ cdef inline bint ip6_whole(Network *net, Host *host, Reassembly *table, Fragment
     return True
 
 
-cdef inline void key6(const Packet *p, const uint8_t *fragment, int32_t interface, uint8_t user, FragmentKey *key) noexcept nogil:
+cdef inline void key6(const Packet *p, const uint8_t *fragment, uint8_t user, FragmentKey *key) noexcept nogil:
+    cdef uint32_t dst = p.field[<int>FIELD_DST]
     memset(key, 0, sizeof(FragmentKey))
     memcpy(key.src, &p.field[<int>FIELD_SRC], 16)
     memcpy(key.dst, &p.field[<int>FIELD_DST], 16)
     key.id = load32(fragment + 4)
-    key.interface = interface
+    # Only where the scope of the destination is the link does it matter by which one it came.
+    key.interface = p.iif if dst >> 24 == 0xFF or dst >> 22 == 0xFE80U >> 6 else -1
     key.user = user
 
 
@@ -391,7 +397,7 @@ cdef inline bint ip6_tracked_defrag(Network *net, Host *host, Packet *p, Fragmen
         # Over loopback, and seen before.
         return True
     flags = load16(fragment + 2)
-    key6(p, fragment, p.iif, user, &key)
+    key6(p, fragment, user, &key)
     q = fragment_queue(table, &key, p.time)
     if q == NULL:
         table.failed += 1
@@ -439,7 +445,6 @@ cdef inline bint ip6_local_defrag(Network *net, Host *host, Packet *p) noexcept 
     cdef uint8_t *previous
     cdef uint8_t *fragment = fragment_header(p, &previous)
     cdef uint32_t start, end, size
-    cdef uint32_t dst = p.field[<int>FIELD_DST]
     cdef uint16_t flags
     cdef FragmentKey key
     cdef FragmentQueue *q
@@ -452,10 +457,11 @@ cdef inline bint ip6_local_defrag(Network *net, Host *host, Packet *p) noexcept 
     if not flags & (IP6_OFFSET | IP6_MF):
         # Whole, though it says that it might have been cut (RFC 6946).
         p.frag_size = p.field[<int>FIELD_LENGTH]
-        return True
+        fragment = fragment_header_from(p, fragment + FRAGMENT_HLEN, fragment[0], &previous)
+        return fragment == NULL or parameter_problem(net, host, p, 0, fragment - p.net)
     if headers_cut(fragment, p.tail):
         return parameter_problem(net, host, p, 3, 0)
-    key6(p, fragment, p.iif if dst >> 24 == 0xFF or dst >> 22 == 0xFE80U >> 6 else -1, FRAGMENT_USER_LOCAL, &key)
+    key6(p, fragment, FRAGMENT_USER_LOCAL, &key)
     q = fragment_queue(table, &key, p.time)
     if q == NULL:
         table.failed += 1
@@ -481,7 +487,11 @@ cdef inline bint ip6_local_defrag(Network *net, Host *host, Packet *p) noexcept 
     if size > q.largest:
         q.largest = size
     if queue_complete(q):
-        return ip6_whole(net, host, table, q, p)
+        if not ip6_whole(net, host, table, q, p):
+            return False
+        # A packet is cut once.
+        fragment = fragment_header(p, &previous)
+        return fragment == NULL or parameter_problem(net, host, p, 0, fragment - p.net)
     fragment_waits(net, host, table, p)
     return False
 

@@ -50,17 +50,21 @@ cdef inline uint32_t copied_options(uint8_t *to, const uint8_t *options, uint32_
     return length
 
 
-cdef inline bint leaves_as_it_came(const Host *host, const Packet *p, uint32_t room, uint32_t payload) noexcept nogil:
+cdef inline bint leaves_as_it_came(const Host *host, Packet *p, uint32_t room, uint32_t payload) noexcept nogil:
     """Whether the fragments that `p` was put together from can be sent as they are: each fits, and there is headroom for
     the link's headers, which a tunnel's are too long for."""
-    cdef uint32_t i, total = 0
+    cdef uint32_t i, rest = 0
     if p.cut_count == 0 or host.interfaces[p.oif].kind == LINK_VXLAN:
         return False
-    for i in range(p.cut_count):
+    for i in range(1, p.cut_count):
         if p.cuts[i].length > room or (p.cuts[i].length & 7 and i + 1 < p.cut_count):
             return False
-        total += p.cuts[i].length
-    return total == payload
+        rest += p.cuts[i].length
+    if rest >= payload or payload - rest > room or (payload - rest) & 7:
+        return False
+    # Options that stood behind the first one's fragment header may stand before it now.
+    p.cuts[0].length = payload - rest
+    return True
 
 
 cdef inline Packet *piece_make(Network *net, Host *host, const Packet *p, uint32_t length, Stage stage) noexcept nogil:

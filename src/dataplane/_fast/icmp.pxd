@@ -223,7 +223,8 @@ cdef inline bint icmp6_is_error(const Packet *p) noexcept nogil:
     cdef uint8_t proto = 0
     cdef uint16_t fragment = 0
     cdef const uint8_t *icmp = ip6_transport(p.net, p.tail, &proto, &fragment)
-    if proto != IPPROTO_ICMPV6:
+    if proto != IPPROTO_ICMPV6 or fragment & 0xFFF8:
+        # Of a later fragment nobody knows what it is of.
         return False
     return icmp == NULL or icmp >= p.tail or icmp[0] < 128 or icmp[0] == 137
 
@@ -419,6 +420,8 @@ cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
         packet_give(net, answer)
         return
     if p.family == 6:
+        # The stack cuts what its own socket sends.
+        answer.ignore_df = 1
         answer.net[7] = <uint8_t>host.interfaces[answer.oif].hop_limit6
         label_set(host, answer)
         packet_read6(answer)

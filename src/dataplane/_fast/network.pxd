@@ -159,6 +159,11 @@ cdef struct Delivery:
     uint32_t src[4]
     uint32_t dst[4]
 
+cdef struct Late:
+    # What became of an injected row after its batch, or its turn, was over.
+    int64_t row
+    Delivery delivery
+
 cdef struct Network:
     Host **hosts
     int32_t host_count
@@ -183,6 +188,10 @@ cdef struct Network:
     Delivery *deliveries    # of the batch being injected, by row - first_row; NULL: not asked for
     int64_t first_row
     int64_t delivery_count
+    Late *late              # in the order in which it happened; whoever asks for it takes it out again
+    int64_t late_count
+    int64_t late_room
+    uint8_t keep_late
     uint64_t totals[8]      # by Verdict, injected rows and the walk's own packets alike
     uint64_t events         # stages run
     uint64_t out_of_memory
@@ -284,7 +293,7 @@ cdef inline bint packet_own(Packet *p) noexcept nogil:
 
 
 cdef inline Packet *packet_clone(Network *net, Packet *p) noexcept nogil:
-    """A copy with bytes of its own and no connection; the walk does not count it as the injected row."""
+    """A copy with bytes of its own, of the same connection. Where it was cut it does not know."""
     cdef Packet *copy = packet_take(net)
     cdef uint8_t *storage
     cdef uint32_t size
@@ -298,8 +307,6 @@ cdef inline Packet *packet_clone(Network *net, Packet *p) noexcept nogil:
     copy.storage = storage
     copy.storage_size = size
     copy.sibling = sibling
-    copy.ct = NULL
-    copy.ctinfo = 0
     copy.tunnel = 0
     copy.next = NULL
     copy.cut_count = 0
@@ -309,6 +316,8 @@ cdef inline Packet *packet_clone(Network *net, Packet *p) noexcept nogil:
         packet_give(net, copy)
         net.out_of_memory += 1
         return NULL
+    if copy.ct != NULL:
+        copy.ct.uses += 1
     return copy
 
 
@@ -343,15 +352,36 @@ cdef inline uint32_t next_flow_label(Host *host) noexcept nogil:
 
 # ---- the end of a packet -------------------------------------------------------------------------------------------
 
+cdef inline Delivery *late_row(Network *net, int64_t row) noexcept nogil:
+    cdef Late *grown
+    cdef int64_t room
+    if net.late_count == net.late_room:
+        room = 2 * net.late_room + 64
+        grown = <Late *>realloc(net.late, room * sizeof(Late))
+        if grown == NULL:
+            net.out_of_memory += 1
+            return NULL
+        net.late = grown
+        net.late_room = room
+    net.late[net.late_count].row = row
+    net.late_count += 1
+    return &net.late[net.late_count - 1].delivery
+
+
 cdef inline void record(Network *net, Packet *p, Verdict verdict, Reason reason) noexcept nogil:
     """Note what became of an injected row. A delivery is never overwritten by the loss of a copy."""
     cdef Delivery *d
     cdef int64_t at = p.row - net.first_row
     if net.deliveries == NULL or at < 0 or at >= net.delivery_count:
-        return
-    d = &net.deliveries[at]
-    if d.verdict == Verdict.DELIVERED and verdict != Verdict.DELIVERED:
-        return
+        if not net.keep_late or verdict == Verdict.QUEUED:
+            return
+        d = late_row(net, p.row)
+        if d == NULL:
+            return
+    else:
+        d = &net.deliveries[at]
+        if d.verdict == Verdict.DELIVERED and verdict != Verdict.DELIVERED:
+            return
     d.verdict = verdict
     d.reason = reason
     d.host = p.host

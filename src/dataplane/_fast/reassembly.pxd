@@ -90,7 +90,7 @@ cdef struct Reassembly:
     FragmentQueue *newest
     FragmentSource **sources
     uint64_t memory
-    uint64_t high_threshold # bytes; a fragment that comes while more is in use is dropped
+    uint64_t high_threshold     # bytes; a fragment that comes while more is in use is dropped
     int64_t timeout         # ns
     uint32_t distance       # fragments of one sender between two of one datagram; 0: any
     uint8_t kind            # ReassemblyKind

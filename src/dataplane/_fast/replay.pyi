@@ -37,10 +37,8 @@ class Replay:
     mapped: int
     injected: int
     delivered: int
-    waiting: int
     consumed: int
     completed_checksums: int
-    fragments: int
     walk: Walk
     def __new__(cls, walk: Walk, outside: int, capacity: int = 4194304) -> Replay: ...
     def __len__(self) -> int: ...
@@ -54,6 +52,8 @@ class Replay:
         to_port: int = 0,
     ) -> None: ...
     def run(self, batch: PacketBatch) -> None: ...
+    @property
+    def waiting(self) -> int: ...
     @property
     def dropped(self) -> dict[Reason, int]: ...
     @property

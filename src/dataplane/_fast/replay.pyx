@@ -12,6 +12,7 @@ from libc.string cimport memcpy, memset
 
 from dataplane._fast.address cimport address_words, words_address
 from dataplane._fast.batch cimport PacketBatch, Rows
+from dataplane._fast.defrag cimport fragment_header
 from dataplane._fast.fib cimport prefix_covers, same_address
 from dataplane._fast.network cimport Delivery, Network, packet_give, packet_store, packet_take
 from dataplane._fast.packet cimport (
@@ -19,6 +20,7 @@ from dataplane._fast.packet cimport (
     Packet, packet_read,
 )
 from dataplane._fast.reason cimport REASON_COUNT, Verdict
+from dataplane._fast.waiting cimport Waiting, waiting_add, waiting_take
 from dataplane._fast.walk cimport Walk, walk_send, walk_until
 from dataplane._fast.wire cimport (
     ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, TCP_ACK, TCP_SYN,
@@ -133,6 +135,28 @@ cdef inline uint64_t hash_flow(
     """The same for both directions."""
     cdef uint64_t one = mix(hash_address(a), aport), other = mix(hash_address(b), bport)
     return mix(one + other, proto)
+
+
+cdef inline bint fragment_key(const Packet *p, uint64_t *key) noexcept nogil:
+    """Whether this is a fragment; then a key that the fragments of its datagram share."""
+    cdef uint8_t *previous
+    cdef const uint8_t *header
+    cdef uint32_t ident
+    cdef uint8_t proto = 0
+    if p.family == 4:
+        if not load16(p.net + 6) & 0x3FFF:
+            return False
+        ident = load16(p.net + 4)
+        proto = <uint8_t>p.field[<int>FIELD_PROTO]
+    else:
+        if p.transport == p.net + 40:
+            return False
+        header = fragment_header(p, &previous)
+        if header == NULL or not load16(header + 2) & 0xFFF9:
+            return False
+        ident = load32(header + 4)
+    key[0] = mix(mix(hash_address(&p.field[<int>FIELD_SRC]), ident), mix(hash_address(&p.field[<int>FIELD_DST]), proto)) | 1
+    return True
 
 
 cdef inline uint8_t *checksum_field(Packet *p) noexcept nogil:
@@ -255,17 +279,17 @@ cdef class Replay:
     cdef int64_t capacity
     cdef int64_t *buckets
     cdef uint64_t bucket_mask
-    cdef uint64_t fragment_key[256]
-    cdef int64_t fragment_flow[256]
+    # By hash of what tells datagrams apart: the flow that a first fragment belongs to, for the later ones.
+    cdef uint64_t fragment_key[4096]
+    cdef int64_t fragment_flow[4096]
+    cdef Waiting waits
     cdef readonly int64_t read
     cdef readonly int64_t decoded
     cdef readonly int64_t mapped
     cdef readonly int64_t injected
     cdef readonly int64_t delivered
-    cdef readonly int64_t waiting
     cdef readonly int64_t consumed
     cdef readonly int64_t completed_checksums
-    cdef readonly int64_t fragments
     cdef int64_t dropped_by[96]
     cdef int64_t left_by[16]
 
@@ -289,6 +313,7 @@ cdef class Replay:
         free(self.given)
         free(self.flows)
         free(self.buckets)
+        free(self.waits.rows)
 
     # ---- what lives where ------------------------------------------------------------------------------------------
 
@@ -563,6 +588,54 @@ cdef class Replay:
         self.flow_count += 1
         return self.flow_count - 1
 
+    cdef void settle(self, Flow *f, int side, const Delivery *d) noexcept nogil:
+        """Count what became of a packet of a flow."""
+        cdef bint icmp = f.proto == IPPROTO_ICMP or f.proto == IPPROTO_ICMPV6
+        f.verdict = d.verdict
+        if d.verdict == Verdict.DELIVERED:
+            self.delivered += 1
+            f.delivered[side] += 1
+            if side == 0:
+                if f.server_host < 0:
+                    f.server_host = d.host
+                    memcpy(f.seen_src, d.src, 16)
+                    memcpy(f.seen_dst, d.dst, 16)
+                    f.seen_sport = d.sport
+                    f.seen_dport = d.dport
+                    if icmp:
+                        f.seen_sport = f.seen_dport = d.sport
+                elif d.host != f.server_host or not same_address(d.dst, f.seen_dst):
+                    # A new connection with the same ports, or a Service without affinity: follow it.
+                    f.moved += 1
+                    f.server_host = d.host
+                    memcpy(f.seen_src, d.src, 16)
+                    memcpy(f.seen_dst, d.dst, 16)
+                    f.seen_sport = d.sport
+                    f.seen_dport = d.dport
+                elif d.sport != f.seen_sport or not same_address(d.src, f.seen_src):
+                    memcpy(f.seen_src, d.src, 16)
+                    f.seen_sport = d.sport
+            elif d.host == f.client_host and same_address(d.src, f.server) and same_address(d.dst, f.client):
+                if (d.sport == f.server_port and d.dport == f.client_port) or icmp:
+                    f.exact += 1
+        elif d.verdict == Verdict.DROPPED or d.verdict == Verdict.NONE:
+            f.dropped[side] += 1
+            f.reason = d.reason
+            self.dropped_by[d.reason] += 1
+        else:
+            # Taken by a host itself: a fragment that was put together with others, or left the model.
+            self.consumed += 1
+            f.delivered[side] += 1
+
+    cdef void settle_late(self, Network *net) noexcept nogil:
+        """Count what became of packets that had waited."""
+        cdef int64_t i, flow
+        for i in range(net.late_count):
+            flow = waiting_take(&self.waits, net.late[i].row)
+            if flow >= 0:
+                self.settle(&self.flows[flow >> 1], <int>(flow & 1), &net.late[i].delivery)
+        net.late_count = 0
+
     cdef uint8_t step(self, Network *net, Packet *p, int64_t row) noexcept nogil:
         """Send one recorded packet, whose words are read; why it was left out, or LEFT_NOTHING."""
         cdef uint16_t sport = <uint16_t>p.field[<int>FIELD_SPORT], dport = <uint16_t>p.field[<int>FIELD_DPORT]
@@ -572,13 +645,9 @@ cdef class Replay:
         cdef int64_t index
         cdef int64_t length = p.tail - p.net
         cdef Flow *f
-        cdef Delivery *d = &net.deliveries[0]
-        cdef int side, slot = 0
-        cdef bint fragment = False
-        if p.family == 4:
-            fragment = load16(p.net + 6) & 0x3FFF
-            key = hash_flow(&p.field[<int>FIELD_SRC], load16(p.net + 4), &p.field[<int>FIELD_DST], 1, <uint8_t>proto)
-            slot = <int>(key & 255)
+        cdef int side, slot
+        cdef bint fragment = fragment_key(p, &key)
+        slot = <int>(key & 4095)
         if proto == IPPROTO_ICMP and p.family == 4 and p.transport != NULL and not p.field[<int>FIELD_FRAGMENT]:
             if not p.field[<int>FIELD_L4] or p.tail - p.transport < 8:
                 return LEFT_MALFORMED
@@ -586,7 +655,7 @@ cdef class Replay:
             if kind == 3 or kind == 4 or kind == 5 or kind == 11 or kind == 12:
                 return LEFT_ICMP_ERROR
             sport = dport = load16(p.transport + 4)
-        elif proto == IPPROTO_ICMPV6 and p.family == 6:
+        elif proto == IPPROTO_ICMPV6 and p.family == 6 and not p.field[<int>FIELD_FRAGMENT]:
             if p.transport == NULL or p.tail - p.transport < 8:
                 return LEFT_MALFORMED
             kind = p.field[<int>FIELD_ICMP] >> 8
@@ -597,7 +666,7 @@ cdef class Replay:
                 return LEFT_NOT_IP
             sport = dport = load16(p.transport + 4)
         if p.field[<int>FIELD_FRAGMENT]:
-            if p.family != 4 or self.fragment_key[slot] != key or key == 0:
+            if self.fragment_key[slot] != key:
                 return LEFT_LATE_FRAGMENT
             index = self.fragment_flow[slot] >> 1
             reverse = self.fragment_flow[slot] & 1
@@ -614,8 +683,6 @@ cdef class Replay:
             if fragment:
                 self.fragment_key[slot] = key
                 self.fragment_flow[slot] = index << 1 | reverse
-        if fragment or p.field[<int>FIELD_FRAGMENT]:
-            self.fragments += 1
         f = &self.flows[index]
         side = 1 if reverse else 0
         f.packets[side] += 1
@@ -623,7 +690,7 @@ cdef class Replay:
         f.last = p.time
         if f.left:
             return f.left
-        if complete_checksum(p):
+        if not fragment and complete_checksum(p):
             self.completed_checksums += 1
         if f.mapped:
             self.mapped += 1
@@ -634,49 +701,16 @@ cdef class Replay:
         else:
             rewrite(p, f.client, f.client_port, f.server, f.server_port)
         self.injected += 1
-        memset(d, 0, sizeof(Delivery))
+        memset(&net.deliveries[0], 0, sizeof(Delivery))
         net.first_row = row
         p.row = row
         p.flow = <int32_t>index
         walk_send(net, p, f.server_host if reverse else f.client_host, False)
+        self.settle_late(net)
         # The flow table does not move while a packet walks.
-        f.verdict = d.verdict
-        if d.verdict == Verdict.DELIVERED:
-            self.delivered += 1
-            f.delivered[side] += 1
-            if not reverse:
-                if f.server_host < 0:
-                    f.server_host = d.host
-                    memcpy(f.seen_src, d.src, 16)
-                    memcpy(f.seen_dst, d.dst, 16)
-                    f.seen_sport = d.sport
-                    f.seen_dport = d.dport
-                    if proto == IPPROTO_ICMP or proto == IPPROTO_ICMPV6:
-                        f.seen_sport = f.seen_dport = d.sport
-                elif d.host != f.server_host or not same_address(d.dst, f.seen_dst):
-                    # A new connection with the same ports, or a Service without affinity: follow it.
-                    f.moved += 1
-                    f.server_host = d.host
-                    memcpy(f.seen_src, d.src, 16)
-                    memcpy(f.seen_dst, d.dst, 16)
-                    f.seen_sport = d.sport
-                    f.seen_dport = d.dport
-                elif d.sport != f.seen_sport or not same_address(d.src, f.seen_src):
-                    memcpy(f.seen_src, d.src, 16)
-                    f.seen_sport = d.sport
-            elif d.host == f.client_host and same_address(d.src, f.server) and same_address(d.dst, f.client):
-                if (d.sport == f.server_port and d.dport == f.client_port) or p_is_icmp(proto):
-                    f.exact += 1
-        elif d.verdict == Verdict.DROPPED or d.verdict == Verdict.NONE:
-            f.dropped[side] += 1
-            f.reason = d.reason
-            self.dropped_by[d.reason] += 1
-        elif d.verdict == Verdict.QUEUED:
-            self.waiting += 1
-        else:
-            # Taken by a host itself: a fragment that was put together with others, or left the model.
-            self.consumed += 1
-            f.delivered[side] += 1
+        f.verdict = net.deliveries[0].verdict
+        if f.verdict != Verdict.QUEUED or not waiting_add(&self.waits, row, index << 1 | side):
+            self.settle(f, side, &net.deliveries[0])
         return LEFT_NOTHING
 
     def run(self, PacketBatch batch):
@@ -692,9 +726,13 @@ cdef class Replay:
         with nogil:
             net.deliveries = &delivery
             net.delivery_count = 1
+            net.keep_late = 1
             for i in range(count):
                 if net.timer_count and net.timers[0].time <= rows.time[i]:
+                    # No row is the current one while only time passes.
+                    net.first_row = self.read + count
                     walk_until(net, rows.time[i])
+                    self.settle_late(net)
                 elif rows.time[i] > net.now:
                     net.now = rows.time[i]
                 left = LEFT_NOTHING
@@ -763,6 +801,11 @@ cdef class Replay:
     # ---- results ---------------------------------------------------------------------------------------------------
 
     @property
+    def waiting(self):
+        """Injected packets that a host still keeps: for a neighbour, or for the rest of a datagram in fragments."""
+        return self.waits.count - self.waits.settled
+
+    @property
     def dropped(self):
         """Injected packets that were dropped, by Reason."""
         return {ReasonName(i): self.dropped_by[i] for i in range(<int>REASON_COUNT) if self.dropped_by[i]}
@@ -825,7 +868,3 @@ cdef class Replay:
             result["verdict"].append(f.verdict)
             result["left_out"].append(f.left)
         return result
-
-
-cdef inline bint p_is_icmp(uint32_t proto) noexcept nogil:
-    return proto == IPPROTO_ICMP or proto == IPPROTO_ICMPV6

@@ -226,6 +226,7 @@ cdef class Walk:
         free(self.net.hosts)
         free(self.net.ring)
         free(self.net.timers)
+        free(self.net.late)
         sink_free(&self.net.captured)
         sink_free(&self.net.emitted)
 

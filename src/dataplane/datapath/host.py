@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dataplane._fast.batch import PacketBatch
 from dataplane._fast.chance import Choice
 from dataplane._fast.reason import Reason
+from dataplane._fast.reassembly import ReassemblyKind
 from dataplane._fast.walk import Walk
 from dataplane.datapath.compile import Listening, compile_host
 from dataplane.datapath.running_host import RunningHost
@@ -34,6 +35,19 @@ class InterfaceCounters(NamedTuple):
     tx_bytes: int
     tx_errors: int
     tx_dropped: int
+
+
+class ReassemblyCounters(NamedTuple):
+    """What waits to be put together (/proc/net/sockstat, FRAG) and what became of the rest (nstat, Reasm)."""
+
+    waiting: int
+    """datagrams that lack a fragment"""
+    memory: int
+    """bytes that they take, as the kernel charges them"""
+    completed: int
+    failed: int
+    timed_out: int
+    """of the failed ones"""
 
 
 class Host:
@@ -151,6 +165,11 @@ class Host:
     def counters(self) -> dict[str, InterfaceCounters]:
         """By interface."""
         return {name: InterfaceCounters(*self._compiled.interface_counters(slot)) for name, slot in self._slots.items()}
+
+    def reassembly(self) -> dict[ReassemblyKind, ReassemblyCounters]:
+        """By the place where fragments wait."""
+        kinds = (kind for kind in ReassemblyKind if kind is not ReassemblyKind.REASSEMBLY_COUNT)
+        return {kind: ReassemblyCounters(*self._compiled.fragments(kind)) for kind in kinds}
 
     def drops(self) -> dict[Reason, int]:
         """Packets dropped, by reason."""

@@ -1,28 +1,33 @@
 """What the kernel chose at random, read from the frames that it sent, in the order in which it chose.
 
-Found here: the IP id of packets that the node built itself (ICMP errors and answers, outer headers of tunnels) and the
-outer source port of VXLAN. A scenario names the rest with `Node.chose`: ports that NAT picked, draws of `statistic`.
+Found here: the IP id of packets that the node built itself (ICMP errors and answers, outer headers of tunnels), the id of
+IPv6 packets that it cut, and the outer source port of VXLAN. A scenario names the rest with `Node.chose`: ports that NAT
+picked, draws of `statistic`.
 """
 
 import json
 from pathlib import Path
 
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from judge.recording import Recording, decode
 
 # The names of dataplane._fast.chance.Choice.
-STATISTIC, PORT, TUNNEL_PORT, IP_ID, FLOW_LABEL, OTHER = (
+STATISTIC, PORT, TUNNEL_PORT, IP_ID, FLOW_LABEL, FRAGMENT_ID, OTHER = (
     "CHOICE_STATISTIC",
     "CHOICE_PORT",
     "CHOICE_TUNNEL_PORT",
     "CHOICE_IP_ID",
     "CHOICE_FLOW_LABEL",
+    "CHOICE_FRAGMENT_ID",
     "CHOICE_OTHER",
 )
+
+
+Id = tuple[int, int]  # family, and the id that fragments of one packet share
 
 
 def tunnel_ports(folder: Path) -> set[int]:
@@ -38,12 +43,12 @@ def tunnel_ports(folder: Path) -> set[int]:
 def from_frames(recording: Recording) -> dict[str, list[int]]:
     """Every choice that can be seen, with those that the scenario named after them."""
     ports = tunnel_ports(recording.folder)
-    given: set[int] = set()  # ids that came in: a packet that bears one was not built here
+    given: set[Id] = set()  # ids that came in: a packet that bears one was not built here
     chosen: dict[str, list[int]] = {IP_ID: [], TUNNEL_PORT: []}
     for step in recording.steps:
         if step.kind in ("receive", "send"):
             given |= _ids(step.packet, ports)
-        seen: set[int] = set()  # fragments of one packet share an id, copies to several ports too
+        seen: set[Id] = set()  # fragments of one packet share an id, copies to several ports too
         for frame in [*step.late, *step.out]:
             _read(decode(frame.data, frame.ethernet), ports, given, seen, chosen)
     for kind, values in recording.choices.items():
@@ -55,10 +60,10 @@ def _labelled(packet: Packet) -> bool:
     """An ICMPv6 error, an echo reply or a reset of the node's own: it chooses the flow label, which is hardly ever 0."""
     if IPv6 not in packet or packet[IPv6].fl == 0:
         return False
-    payload = bytes(packet[IPv6].payload)
-    return (packet[IPv6].nh == 58 and payload[0] in (1, 2, 3, 4, 129)) or (
-        packet[IPv6].nh == 6 and payload[13] & 4 != 0
-    )
+    proto, payload = packet[IPv6].nh, bytes(packet[IPv6].payload)
+    if proto == 44 and int.from_bytes(payload[2:4], "big") < 8:  # cut: its first fragment shows what it is
+        proto, payload = payload[0], payload[8:]
+    return (proto == 58 and payload[0] in (1, 2, 3, 4, 129)) or (proto == 6 and payload[13] & 4 != 0)
 
 
 def _inner(packet: Packet, ports: set[int]) -> Packet | None:
@@ -68,13 +73,15 @@ def _inner(packet: Packet, ports: set[int]) -> Packet | None:
     return None
 
 
-def _ids(packet: Packet, ports: set[int]) -> set[int]:
-    found = {packet[IP].id} if IP in packet else set()
+def _ids(packet: Packet, ports: set[int]) -> set[Id]:
+    found: set[Id] = {(4, packet[IP].id)} if IP in packet else set()
+    if IPv6ExtHdrFragment in packet:
+        found.add((6, packet[IPv6ExtHdrFragment].id))
     inner = _inner(packet, ports)
     return found | _ids(inner, ports) if inner is not None else found
 
 
-def _read(packet: Packet, ports: set[int], given: set[int], seen: set[int], chosen: dict[str, list[int]]) -> None:
+def _read(packet: Packet, ports: set[int], given: set[Id], seen: set[Id], chosen: dict[str, list[int]]) -> None:
     if IP not in packet and IPv6 not in packet:
         return
     inner = _inner(packet, ports)
@@ -83,6 +90,9 @@ def _read(packet: Packet, ports: set[int], given: set[int], seen: set[int], chos
         chosen[TUNNEL_PORT].append(packet[UDP].sport)
     if _labelled(packet):
         chosen.setdefault(FLOW_LABEL, []).append(packet[IPv6].fl)
-    if IP in packet and packet[IP].id not in given | seen and packet[IP].id != 0:
-        seen.add(packet[IP].id)
+    if IP in packet and (4, packet[IP].id) not in given | seen and packet[IP].id != 0:
+        seen.add((4, packet[IP].id))
         chosen[IP_ID].append(packet[IP].id)
+    if IPv6ExtHdrFragment in packet and (6, packet[IPv6ExtHdrFragment].id) not in given | seen:
+        seen.add((6, packet[IPv6ExtHdrFragment].id))
+        chosen.setdefault(FRAGMENT_ID, []).append(packet[IPv6ExtHdrFragment].id)

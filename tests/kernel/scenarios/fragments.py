@@ -1,7 +1,4 @@
-"""Fragments: put together before connection tracking, cut again afterwards.
-
-IPv6 cuts with a fresh random id, which is masked.
-"""
+"""Fragments: put together before connection tracking, cut again afterwards."""
 
 from judge.node import Node
 from judge.scenario import scenario
@@ -12,7 +9,6 @@ from scapy.packet import Packet, Raw
 
 from scenarios.conntrack_tcp import COUNT_STATES
 
-NEW_ID = ("ipv6 fragment id",)
 DATA = bytes(i % 251 for i in range(3000))
 
 
@@ -31,7 +27,7 @@ def parts(client: Peer, server: Peer | str, size: int = 1000, length: int = 3000
     return [IP(bytes(part)) for part in whole.fragment(size)]
 
 
-@scenario(families=(4, 6), masks=NEW_ID)
+@scenario(families=(4, 6))
 def without_tracking_fragments_pass(node: Node) -> None:
     """A plain router forwards each fragment as it comes."""
     client, server = node.router()
@@ -39,7 +35,7 @@ def without_tracking_fragments_pass(node: Node) -> None:
         client.send(part).only(server)
 
 
-@scenario(families=(4, 6), masks=NEW_ID)
+@scenario(families=(4, 6))
 def in_order(node: Node) -> None:
     """With tracking, nothing leaves before the last fragment is here; then all, in the sizes in which they came."""
     client, server = tracked(node)
@@ -47,7 +43,7 @@ def in_order(node: Node) -> None:
     assert [len(frames) for frames in out[:-1]] == [0] * (len(out) - 1)
 
 
-@scenario(families=(4, 6), masks=NEW_ID)
+@scenario(families=(4, 6))
 def in_reverse_order(node: Node) -> None:
     """The order of arrival does not matter."""
     client, server = tracked(node)
@@ -55,7 +51,7 @@ def in_reverse_order(node: Node) -> None:
         client.send(part)
 
 
-@scenario(families=(4, 6), masks=NEW_ID)
+@scenario(families=(4, 6))
 def of_two_datagrams(node: Node) -> None:
     """Fragments of two datagrams that arrive mixed are told apart by id."""
     client, server = tracked(node)
@@ -70,7 +66,7 @@ def of_two_datagrams(node: Node) -> None:
         client.send(b)
 
 
-@scenario(families=(4, 6), masks=NEW_ID)
+@scenario(families=(4, 6))
 def repeated(node: Node) -> None:
     """A fragment that comes twice counts once."""
     client, server = tracked(node)
@@ -81,7 +77,7 @@ def repeated(node: Node) -> None:
         client.send(part)
 
 
-@scenario(families=(4, 6), masks=NEW_ID)
+@scenario(families=(4, 6))
 def overlapping(node: Node) -> None:
     """Fragments that overlap spoil the whole datagram."""
     client, server = tracked(node)
@@ -98,7 +94,7 @@ def overlapping(node: Node) -> None:
         assert not client.send(part)
 
 
-@scenario(families=(4, 6), masks=NEW_ID)
+@scenario(families=(4, 6))
 def never_complete(node: Node) -> None:
     """A datagram that lacks a fragment is forgotten after ipfrag_time."""
     client, server = tracked(node)
@@ -139,7 +135,7 @@ def for_the_node_itself(node: Node) -> None:
     assert [len(frames) for frames in out] == [0, 0, 0, 1]
 
 
-@scenario(families=(4, 6), masks=NEW_ID)
+@scenario(families=(4, 6))
 def translated(node: Node) -> None:
     """A datagram in fragments to a virtual address: translated once, cut again with the same id."""
     client, server = node.router()
@@ -212,7 +208,7 @@ def ecn_of_fragments(node: Node) -> None:
             client.send(part)
 
 
-@scenario(families=(4, 6), masks=NEW_ID)
+@scenario(families=(4, 6))
 def length_not_a_multiple_of_eight(node: Node) -> None:
     """A fragment other than the last whose length is no multiple of eight."""
     client, server = tracked(node)
@@ -224,7 +220,7 @@ def length_not_a_multiple_of_eight(node: Node) -> None:
         client.send(head / IPv6ExtHdrFragment(nh=17, id=1, m=1, offset=0) / Raw(DATA[:1001]))
 
 
-@scenario(families=(4, 6), masks=NEW_ID)
+@scenario(families=(4, 6))
 def beyond_the_largest_packet(node: Node) -> None:
     """A fragment that would reach beyond 65535 bytes."""
     client, server = tracked(node)
@@ -235,7 +231,7 @@ def beyond_the_largest_packet(node: Node) -> None:
         client.send(head / IPv6ExtHdrFragment(nh=17, id=1, m=0, offset=8190) / Raw(DATA[:1000]))
 
 
-@scenario(families=(6,), masks=NEW_ID)
+@scenario(families=(6,))
 def atomic_fragment(node: Node) -> None:
     """A fragment header on a packet that is whole."""
     client, server = tracked(node)
