@@ -77,6 +77,7 @@ cdef struct Conn:
     uint64_t packets[2]
     uint64_t bytes[2]
     uint64_t id
+    int64_t began           # ns: when it was confirmed
     int64_t stream_since    # UDP: from when a stream is a stream
     TcpTrack tcp
     SctpTrack sctp
@@ -94,6 +95,8 @@ cdef struct CtSettings:
     int64_t gre_stream_timeout
     int64_t sctp_timeout[10]    # by SctpState
     int64_t maximum             # connections
+    uint8_t accounting          # packets and bytes are shown
+    uint8_t timestamp           # so is the time when a connection began
     uint8_t checksum            # verify transport checksums at PREROUTING
     uint8_t tcp_loose
     uint8_t tcp_be_liberal

@@ -284,7 +284,7 @@ cdef inline bint packet_own(Packet *p) noexcept nogil:
 
 
 cdef inline Packet *packet_clone(Network *net, Packet *p) noexcept nogil:
-    """A copy with bytes of its own and no connection; the walk does not count it as the injected row."""
+    """A copy with bytes of its own, of the same connection; the walk does not count it as the injected row."""
     cdef Packet *copy = packet_take(net)
     cdef uint8_t *storage
     cdef uint32_t size
@@ -298,17 +298,18 @@ cdef inline Packet *packet_clone(Network *net, Packet *p) noexcept nogil:
     copy.storage = storage
     copy.storage_size = size
     copy.sibling = sibling
-    copy.ct = NULL
-    copy.ctinfo = 0
     copy.tunnel = 0
     copy.next = NULL
     copy.cut_count = 0
     # The bytes still belong to the original: packet_own must copy them.
     copy.head = NULL
     if not packet_own(copy):
+        copy.ct = NULL
         packet_give(net, copy)
         net.out_of_memory += 1
         return NULL
+    if copy.ct != NULL:
+        copy.ct.uses += 1
     return copy
 
 

@@ -423,6 +423,7 @@ cdef inline int ct_confirm(Conntrack *t, Packet *p) noexcept nogil:
             t.clash_resolved += 1
             c.status |= STATUS_CONFIRMED | STATUS_NAT_CLASH | STATUS_FIXED_TIMEOUT
             c.expires = p.time + 1000000000
+            c.began = p.time
             c.uses += 1
             c.hashed = 2
             bucket_link(t, c, 1)
@@ -431,6 +432,7 @@ cdef inline int ct_confirm(Conntrack *t, Packet *p) noexcept nogil:
         t.dropped += 1
         return CT_DROP
     c.expires += p.time
+    c.began = p.time
     c.status |= STATUS_CONFIRMED
     c.uses += 1
     c.hashed = 3
