@@ -42,6 +42,7 @@ class ConnectionTable:
         gre_stream_timeout: int = 180_000_000_000,
         sctp_timeouts: Sequence[int] = (),
         maximum: int = 262144,
+        buckets: int = 262144,
         accounting: bool = True,
         timestamp: bool = False,
         checksum: bool = True,

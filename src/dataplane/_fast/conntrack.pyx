@@ -1,7 +1,7 @@
 """The connections of one host as Python sees them; the engine is in conntrack_*.pxd, track.pxd and nat.pxd."""
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from dataplane._fast.address cimport words_address
@@ -33,6 +33,7 @@ cdef class ConnectionTable:
         int64_t icmp_timeout=30_000_000_000, int64_t icmp6_timeout=30_000_000_000,
         int64_t generic_timeout=600_000_000_000, int64_t gre_timeout=30_000_000_000,
         int64_t gre_stream_timeout=180_000_000_000, sctp_timeouts=(), int64_t maximum=262144,
+        int64_t buckets=262144,
         bint accounting=True, bint timestamp=False, bint checksum=True,
         bint tcp_loose=True, bint tcp_be_liberal=False, bint tcp_ignore_invalid_rst=False, int tcp_max_retrans=3,
         uint64_t seed=0,
@@ -53,6 +54,7 @@ cdef class ConnectionTable:
         self.table.settings.gre_timeout = gre_timeout
         self.table.settings.gre_stream_timeout = gre_stream_timeout
         self.table.settings.maximum = maximum
+        self.table.settings.buckets = <uint32_t>min(max(buckets, 1), 0xFFFFFFFF)
         self.table.settings.accounting = accounting
         self.table.settings.timestamp = timestamp
         self.table.settings.checksum = checksum

@@ -126,6 +126,7 @@ def tracking(config: HostConfig, seed: int) -> ConnectionTable:
         gre_timeout=number("gre_timeout", 30) * SECOND,
         gre_stream_timeout=number("gre_timeout_stream", 180) * SECOND,
         maximum=number("max", 262144),
+        buckets=number("buckets", 262144),
         accounting=bool(number("acct", 0)),
         timestamp=bool(number("timestamp", 0)),
         checksum=bool(number("checksum", 1)),
