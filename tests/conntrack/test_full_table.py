@@ -3,8 +3,6 @@
 Source: net/netfilter/nf_conntrack_core.c (early_drop, gc_worker).
 """
 
-from collections.abc import Iterator
-
 import pytest
 from conftest import Router, build, tcp, udp
 from hypothesis import given
@@ -108,7 +106,7 @@ def test_the_collector_leaves_a_table_that_was_not_full() -> None:
 
 
 @pytest.fixture
-def closing() -> Iterator[Router]:
+def closing() -> Router:
     """A hundred assured connections that are closing."""
     router = build(max="100", tcp_timeout_fin_wait="6000")
     for port in range(1000, 1100):
@@ -121,7 +119,7 @@ def closing() -> Iterator[Router]:
             packet["TCP"].sport, packet["TCP"].dport = (port, 80) if packet.src == "10.0.0.5" else (80, port)
             router.pass_(packet)
     assert {(row.state, row.assured) for row in router.connections} == {("FIN_WAIT", True)}
-    yield router
+    return router
 
 
 def test_early_drop_spares_closing_connections_and_the_collector_does_not(closing: Router) -> None:
