@@ -101,24 +101,46 @@ def _every(way: Callable[[Talk], None], name: str, shows: str) -> None:
 
 
 _every(begun, "syn_sent", "SYN_SENT: one packet of each kind from each side.")
+
+
 _every(answered, "syn_recv", "SYN_RECV: one packet of each kind from each side.")
+
+
 _every(established, "established", "ESTABLISHED: one packet of each kind from each side.")
+
+
 _every(
     client_closes, "fin_wait_of_the_client", "FIN_WAIT after the client's FIN: one packet of each kind from each side."
 )
+
+
 _every(
     server_closes, "fin_wait_of_the_server", "FIN_WAIT after the server's FIN: one packet of each kind from each side."
 )
+
+
 _every(close_is_acknowledged, "close_wait", "CLOSE_WAIT: one packet of each kind from each side.")
+
+
 _every(server_waits_for_the_last_ack, "last_ack", "LAST_ACK: one packet of each kind from each side.")
+
+
 _every(closed, "time_wait", "TIME_WAIT after the client closed first: one packet of each kind from each side.")
+
+
 _every(closed_by_the_server, "time_wait_of_the_server", "TIME_WAIT after the server closed first: the same.")
+
+
 _every(
     reset_by_the_client, "close_by_the_client", "CLOSE after the client's RST: one packet of each kind from each side."
 )
+
+
 _every(
     reset_by_the_server, "close_by_the_server", "CLOSE after the server's RST: one packet of each kind from each side."
 )
+
+
 _every(syns_cross, "syn_sent2", "SYN_SENT2: one packet of each kind from each side.")
 
 
@@ -274,6 +296,7 @@ def timeouts_of_every_state(node: Node) -> None:
     talk.client("A")
 
 
+@scenario()
 def renewed_in_every_state(node: Node) -> None:
     """Two seconds after it began each connection gets one more packet: which states renew their time."""
     client, server = node.router()
@@ -302,6 +325,7 @@ def renewed_in_every_state(node: Node) -> None:
     node.look()
 
 
+@scenario()
 def assured_only_by_the_third_packet(node: Node) -> None:
     """ASSURED comes with what follows SYN_RECV or ESTABLISHED after an answer: data, FIN and RST instead of the ACK."""
     client, server = node.router()
@@ -314,6 +338,7 @@ def assured_only_by_the_third_packet(node: Node) -> None:
         getattr(talk, side)(flags)
 
 
+@scenario()
 def long_time_wait_reuse(node: Node) -> None:
     """Reuse in TIME_WAIT by the server's side: its SYN starts a connection in the other direction."""
     talk = tracked(node)
@@ -323,6 +348,7 @@ def long_time_wait_reuse(node: Node) -> None:
     talk.server("A", ack=9_000_001)
 
 
+@scenario()
 def reuse_with_a_lower_number(node: Node) -> None:
     """The tracker does not ask whether the new SYN is newer: lower numbers start a connection too."""
     talk = tracked(node)

@@ -8,6 +8,7 @@ from scenarios.conntrack_states import answered, begun, established, server_wait
 from scenarios.conntrack_tcp import COUNT_STATES, timeouts, tracked
 
 
+@scenario()
 def challenge_ack_to_a_syn_in_last_ack(node: Node) -> None:
     """A SYN in LAST_ACK is answered by a challenge ACK, which does not end the connection."""
     talk = tracked(node)
@@ -291,11 +292,6 @@ def unacknowledged_by_sysctl(node: Node) -> None:
     talk.server("A")
 
 
-@scenario()
-@scenario()
-@scenario()
-@scenario()
-@scenario()
 @scenario()
 def options_cut_short(node: Node) -> None:
     """Window scale and SACK options with odd lengths, doubled, too large or behind the end of the list."""
