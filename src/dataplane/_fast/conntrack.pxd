@@ -66,6 +66,7 @@ cdef struct Conn:
     Tuple tuple[2]          # original, reply
     uint32_t status
     uint32_t mark
+    uint32_t labels[4]      # bits
     int64_t expires         # ns; relative to the confirming packet until it is confirmed
     Conn *next[2]           # in the bucket of each tuple
     Conn *next_by_source

@@ -197,6 +197,28 @@ def mark_after_the_ports_are_used_again(node: Node) -> None:
     talk.client("S", seq=9_000_000)
 
 
+@scenario(families=(4, 6))
+def labels_of_a_connection(node: Node) -> None:
+    """connlabel: a label that a rule sets stays with the connection; the first packet that sets it bears it already."""
+    client, server = node.router()
+    node.rules("""
+        -A FORWARD -m connlabel --label 5
+        -A FORWARD -p udp --dport 53 -m length --length 80: -m connlabel --label 5 --set
+        -A FORWARD -m connlabel --label 5
+        -A FORWARD -m connlabel ! --label 5
+        -A FORWARD -p udp --sport 53 -m connlabel --label 127 --set
+        -A FORWARD -m connlabel --label 127
+        -A FORWARD -m connlabel ! --label 0 --set
+        -A FORWARD -m connlabel --label 0
+    """)
+    request = client.send(DNS, to=server).only(server)
+    client.send(UDP(sport=40000, dport=53) / bytes(80), to=server)
+    server.send(reply(request, b"answer"))
+    client.send(UDP(sport=40001, dport=53) / b"other", to=server)
+    client.send(UDP(sport=40002, dport=53, chksum=0xBAD) / b"invalid", to=server)
+    server.complain("port unreachable", request)
+
+
 @scenario()
 def reject_closes_a_connection(node: Node) -> None:
     """tcp-reset of a packet in ESTABLISHED: the connection is CLOSE at once, for the node resets it itself."""
