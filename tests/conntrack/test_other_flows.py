@@ -77,23 +77,3 @@ def test_neighbour_discovery_is_not_tracked() -> None:
     router = build()
     router.pass_(IPv6(src="fd00::5", dst="ff02::1:ff00:1") / ICMPv6ND_NS(tgt="fd00::1"))
     assert router.connections == []
-
-
-def test_a_full_table_drops_what_is_new() -> None:
-    router = build(max="4")
-    for port in range(4):
-        router.pass_(udp(">", sport=6000 + port))
-        router.pass_(udp("<", sport=6000 + port))
-        router.pass_(udp(">", sport=6000 + port), after=2.5)
-    assert [row.assured for row in router.connections] == [True] * 4
-    assert router.pass_(udp(">", sport=7000)) == []
-    assert {reason.name: count for reason, count in router.host.drops().items()} == {"CONNTRACK_TABLE_FULL": 1}
-    assert len(router.connections) == 4
-
-
-def test_a_full_table_gives_up_what_is_not_assured() -> None:
-    router = build(max="200")
-    for port in range(300):
-        router.pass_(udp(">", sport=1000 + port))
-    assert len(router.connections) <= 200
-    assert any(row.original.source_port == 1299 for row in router.connections)

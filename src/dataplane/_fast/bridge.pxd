@@ -23,6 +23,7 @@ from dataplane._fast.packet cimport (
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.resolve cimport neighbour_ready
 from dataplane._fast.route cimport INPUT_FORWARD, INPUT_LOCAL, InputRoute, route_input4, route_input6, route_output
+from dataplane._fast.track cimport CT_ACCEPT, ct_confirm
 from dataplane._fast.wire cimport (
     ETH_HLEN, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, IP_DF, load16, load_mac, mac_is_multicast, store_mac,
 )
@@ -167,6 +168,9 @@ cdef inline Stage bridge_up(Network *net, Host *host, Packet *p, Interface *brid
     """br_pass_frame_up: to the host's own stack, as received on the bridge."""
     if not bridge.up:
         return drop(net, host, p, Reason.DEV_READY)
+    if p.ct != NULL and p.type != PACKET_HOST and ct_confirm(host.netfilter.conntrack, p) != CT_ACCEPT:
+        # br_nf_local_in: what is not for the host alone is entered before it goes up, lest its copies race for it.
+        return drop(net, host, p, Reason.CONNTRACK_CLASH)
     p.iif = bridge.slot
     p.oif = -1
     # The IP layer forgets what the bridge knew of its fragments, but for where they were cut.

@@ -66,6 +66,7 @@ cdef struct Conn:
     Tuple tuple[2]          # original, reply
     uint32_t status
     uint32_t mark
+    uint32_t labels[4]      # bits
     int64_t expires         # ns; relative to the confirming packet until it is confirmed
     Conn *next[2]           # in the bucket of each tuple
     Conn *next_by_source
@@ -77,6 +78,7 @@ cdef struct Conn:
     uint64_t packets[2]
     uint64_t bytes[2]
     uint64_t id
+    int64_t began           # ns: when it was confirmed
     int64_t stream_since    # UDP: from when a stream is a stream
     TcpTrack tcp
     SctpTrack sctp
@@ -93,7 +95,10 @@ cdef struct CtSettings:
     int64_t gre_timeout
     int64_t gre_stream_timeout
     int64_t sctp_timeout[10]    # by SctpState
-    int64_t maximum             # connections
+    int64_t maximum             # connections; 0: no limit
+    uint32_t buckets            # of the kernel's table, of which early drop looks at eight; ours grows as it needs
+    uint8_t accounting          # packets and bytes are shown
+    uint8_t timestamp           # so is the time when a connection began
     uint8_t checksum            # verify transport checksums at PREROUTING
     uint8_t tcp_loose
     uint8_t tcp_be_liberal
@@ -117,6 +122,8 @@ cdef struct Conntrack:
     uint64_t seed
     int64_t count               # connections, confirmed or not
     uint64_t next_id
+    int64_t gc_due              # ns: when the kernel's collector passes next
+    uint8_t gc_early            # the table was full since it last did: what is not assured goes too
     uint32_t sweep              # bucket at which the reclaiming of expired entries goes on
     # /proc/net/stat/nf_conntrack
     uint64_t found

@@ -5,7 +5,8 @@ from typing import Final, TypeAlias, final
 
 _Address: TypeAlias = IPv4Address | IPv6Address
 _Tuple: TypeAlias = tuple[_Address, _Address, int, int]
-_Row: TypeAlias = tuple[int, int, int, str | None, int, int, int, _Tuple, _Tuple, tuple[int, int], tuple[int, int]]
+_Pair: TypeAlias = tuple[int, int] | None
+_Row: TypeAlias = tuple[int, int, int, str | None, int, int, int, _Tuple, _Tuple, _Pair, _Pair, int | None]
 
 TCP_STATES: Final[tuple[str, ...]]
 SCTP_STATES: Final[tuple[str, ...]]
@@ -41,6 +42,9 @@ class ConnectionTable:
         gre_stream_timeout: int = 180_000_000_000,
         sctp_timeouts: Sequence[int] = (),
         maximum: int = 262144,
+        buckets: int = 262144,
+        accounting: bool = True,
+        timestamp: bool = False,
         checksum: bool = True,
         tcp_loose: bool = True,
         tcp_be_liberal: bool = False,

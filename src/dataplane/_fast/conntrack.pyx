@@ -1,7 +1,7 @@
 """The connections of one host as Python sees them; the engine is in conntrack_*.pxd, track.pxd and nat.pxd."""
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from dataplane._fast.address cimport words_address
@@ -32,7 +32,9 @@ cdef class ConnectionTable:
         self, *, tcp_timeouts, int64_t udp_timeout=30_000_000_000, int64_t udp_stream_timeout=120_000_000_000,
         int64_t icmp_timeout=30_000_000_000, int64_t icmp6_timeout=30_000_000_000,
         int64_t generic_timeout=600_000_000_000, int64_t gre_timeout=30_000_000_000,
-        int64_t gre_stream_timeout=180_000_000_000, sctp_timeouts=(), int64_t maximum=262144, bint checksum=True,
+        int64_t gre_stream_timeout=180_000_000_000, sctp_timeouts=(), int64_t maximum=262144,
+        int64_t buckets=262144,
+        bint accounting=True, bint timestamp=False, bint checksum=True,
         bint tcp_loose=True, bint tcp_be_liberal=False, bint tcp_ignore_invalid_rst=False, int tcp_max_retrans=3,
         uint64_t seed=0,
     ):
@@ -52,6 +54,9 @@ cdef class ConnectionTable:
         self.table.settings.gre_timeout = gre_timeout
         self.table.settings.gre_stream_timeout = gre_stream_timeout
         self.table.settings.maximum = maximum
+        self.table.settings.buckets = <uint32_t>min(max(buckets, 1), 0xFFFFFFFF)
+        self.table.settings.accounting = accounting
+        self.table.settings.timestamp = timestamp
         self.table.settings.checksum = checksum
         self.table.settings.tcp_loose = tcp_loose
         self.table.settings.tcp_be_liberal = tcp_be_liberal
@@ -79,7 +84,8 @@ cdef class ConnectionTable:
         """The connections that live at `now`, in the order in which they began.
 
         A row: (protocol number, family, timeout left in ns, state name or None, status bits, mark, uses, original,
-        reply, packets of both, bytes of both). A direction: (source, destination, source key, destination key); for ICMP
+        reply, packets of both, bytes of both, when it began in ns). The last three are None where the host does not keep
+        them (nf_conntrack_acct, nf_conntrack_timestamp). A direction: (source, destination, source key, destination key); for ICMP
         the source key is the id, the destination key type << 8 | code.
         """
         cdef int32_t i, j, last
@@ -98,7 +104,9 @@ cdef class ConnectionTable:
                     state = SCTP_STATES[c.sctp.state]
                 rows.append((c.id, (
                     c.tuple[0].proto, c.tuple[0].family, c.expires - now, state, c.status, c.mark, c.uses,
-                    tuple_row(&c.tuple[0]), tuple_row(&c.tuple[1]), (c.packets[0], c.packets[1]),
-                    (c.bytes[0], c.bytes[1]),
+                    tuple_row(&c.tuple[0]), tuple_row(&c.tuple[1]),
+                    (c.packets[0], c.packets[1]) if self.table.settings.accounting else None,
+                    (c.bytes[0], c.bytes[1]) if self.table.settings.accounting else None,
+                    c.began if self.table.settings.timestamp else None,
                 )))
         return [row for _, row in sorted(rows, key=lambda pair: pair[0])]

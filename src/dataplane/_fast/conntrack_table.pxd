@@ -33,6 +33,11 @@ cdef inline uint32_t tuple_hash(const Conntrack *t, const Tuple *tuple) noexcept
     return <uint32_t>(h >> 32)
 
 
+cdef inline uint32_t table_row(const Conntrack *t, uint32_t hash) noexcept nogil:
+    """The bucket of a hash: by its high bits, so that a bucket of any other table is a run of ours."""
+    return <uint32_t>((<uint64_t>hash * (t.mask + 1)) >> 32)
+
+
 cdef inline bint tuple_equal(const Tuple *a, const Tuple *b) noexcept nogil:
     return memcmp(a, b, sizeof(Tuple)) == 0
 
@@ -45,7 +50,7 @@ cdef inline uint32_t source_hash(const Conntrack *t, const Tuple *tuple) noexcep
 
 
 cdef inline void bucket_link(Conntrack *t, Conn *c, int direction) noexcept nogil:
-    cdef uint32_t at = tuple_hash(t, &c.tuple[direction]) & t.mask
+    cdef uint32_t at = table_row(t, tuple_hash(t, &c.tuple[direction]))
     c.bucket[direction] = at
     c.next[direction] = t.buckets[at]
     # A chain runs through tuples: the low bit of a link says which direction of the connection is meant.
@@ -128,7 +133,7 @@ cdef inline Conn *conn_find(Conntrack *t, const Tuple *tuple, int64_t now, int *
     cdef Conn *c
     if t.buckets == NULL:
         return NULL
-    link = t.buckets[tuple_hash(t, tuple) & t.mask]
+    link = t.buckets[table_row(t, tuple_hash(t, tuple))]
     while link != NULL:
         c = link_conn(link)
         direction[0] = link_direction(link)
@@ -187,30 +192,44 @@ cdef inline void sweep(Conntrack *t, int64_t now, uint32_t buckets) noexcept nog
                 link = t.buckets[t.sweep]
 
 
-cdef inline bint early_drop(Conntrack *t, uint32_t hash, int64_t now) noexcept nogil:
-    """Make room: in eight buckets from the packet's on, every connection that is not assured goes."""
-    cdef uint32_t i
+cdef inline int early_drop_bucket(Conntrack *t, uint32_t bucket, int64_t now) noexcept nogil:
+    """Of one bucket of the kernel's table, every connection that is not assured goes: how many."""
+    cdef uint64_t size = t.settings.buckets
+    cdef uint32_t low = <uint32_t>(((<uint64_t>bucket << 32) + size - 1) // size)
+    cdef uint32_t high = <uint32_t>(((<uint64_t>(bucket + 1) << 32) - 1) // size)
+    cdef uint32_t row = table_row(t, low), last = table_row(t, high), hash
     cdef int victims = 0
     cdef Conn *link
     cdef Conn *c
+    while row <= last:
+        link = t.buckets[row]
+        while link != NULL:
+            c = link_conn(link)
+            hash = tuple_hash(t, &c.tuple[link_direction(link)])
+            link = c.next[link_direction(link)]
+            if low <= hash <= high and (c.expires <= now or not c.status & STATUS_ASSURED):
+                victims += c.expires > now
+                # Killing takes out both of its links; start this row again.
+                conn_kill(t, c)
+                link = t.buckets[row]
+        row += 1
+    return victims
+
+
+cdef inline bint early_drop(Conntrack *t, uint32_t hash, int64_t now) noexcept nogil:
+    """Make room: the first of eight buckets from the packet's on that holds anything not assured is rid of it. In a
+    table with many more buckets than entries there is hardly ever one."""
+    cdef uint32_t bucket = <uint32_t>((<uint64_t>hash * t.settings.buckets) >> 32)
+    cdef int i, victims
     if t.buckets == NULL:
         return False
     for i in range(8):
+        victims = early_drop_bucket(t, bucket, now)
         if victims:
-            break
-        link = t.buckets[(hash + i) & t.mask]
-        while link != NULL:
-            c = link_conn(link)
-            link = c.next[link_direction(link)]
-            if c.expires <= now:
-                conn_kill(t, c)
-                link = t.buckets[(hash + i) & t.mask]
-            elif not c.status & STATUS_ASSURED:
-                conn_kill(t, c)
-                victims += 1
-                link = t.buckets[(hash + i) & t.mask]
-    t.early_dropped += victims
-    return victims > 0
+            t.early_dropped += victims
+            return True
+        bucket = (bucket + 1) % t.settings.buckets
+    return False
 
 
 cdef inline Conn *conn_make(
@@ -225,6 +244,7 @@ cdef inline Conn *conn_make(
         sweep(t, now, t.mask + 1 if t.mask < 4096 else 4096)
         if t.count + 1 > t.settings.maximum and not early_drop(t, tuple_hash(t, tuple), now):
             t.dropped += 1
+            t.gc_early = 1
             full[0] = True
             return NULL
     if t.buckets == NULL or 2 * t.count > t.mask:

@@ -12,7 +12,7 @@ from dataplane._fast.conntrack cimport (
     STATUS_SRC_NAT_DONE, Tuple,
 )
 from dataplane._fast.conntrack_table cimport (
-    conn_find, conn_kill, link_conn, link_direction, source_hash, source_link, tuple_equal, tuple_hash,
+    conn_find, conn_kill, link_conn, link_direction, source_hash, source_link, table_row, tuple_equal, tuple_hash,
 )
 from dataplane._fast.conntrack_tcp cimport TCP_SYN_SENT, TCP_TIME_WAIT, after
 from dataplane._fast.crc32c cimport sctp_checksum
@@ -62,7 +62,7 @@ cdef inline bint tuple_taken(Conntrack *t, const Tuple *candidate, const Conn *m
     cdef int direction
     if t.buckets == NULL or not tuple_invert(&reply, candidate):
         return False
-    link = t.buckets[tuple_hash(t, &reply) & t.mask]
+    link = t.buckets[table_row(t, tuple_hash(t, &reply))]
     while link != NULL:
         c = link_conn(link)
         direction = link_direction(link)

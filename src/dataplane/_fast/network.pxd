@@ -313,6 +313,7 @@ cdef inline Packet *packet_clone(Network *net, Packet *p) noexcept nogil:
     # The bytes still belong to the original: packet_own must copy them.
     copy.head = NULL
     if not packet_own(copy):
+        copy.ct = NULL
         packet_give(net, copy)
         net.out_of_memory += 1
         return NULL

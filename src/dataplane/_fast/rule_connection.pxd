@@ -1,6 +1,6 @@
 """What rules ask of a packet's connection.
 
-Sources: net/netfilter/xt_conntrack.c, xt_connmark.c, xt_connbytes.c.
+Sources: net/netfilter/xt_conntrack.c, xt_connmark.c, xt_connbytes.c, xt_connlabel.c.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -77,6 +77,18 @@ cdef inline bint match_ct_address(const Packet *p, const uint32_t *pool, uint8_t
     else:
         address = p.ct.tuple[1].dst
     return match_address(address, pool + 2) != invert
+
+
+cdef inline bint match_ct_label(Packet *p, const uint32_t *pool) noexcept nogil:
+    """xt_connlabel.c: whether the connection bears a label; with --set it does from now on."""
+    cdef uint32_t bit = 1U << (pool[0] & 31)
+    cdef uint32_t *labels
+    if p.ct == NULL:
+        return False
+    labels = &p.ct.labels[pool[0] >> 5]
+    if pool[1]:
+        labels[0] |= bit
+    return (labels[0] & bit) != 0
 
 
 cdef inline uint8_t match_connbytes(const Packet *p, const uint32_t *pool, uint8_t invert) noexcept nogil:

@@ -71,6 +71,7 @@ cpdef enum OpKind:
     OP_TCP_MSS              # pool: low, high
     OP_SCTP_CHUNKS          # pool: 0 any, 1 all, 2 only; 8 words of types; then type << 16 | flag mask << 8 | flags
     OP_MAC                  # pool: two words
+    OP_CT_LABEL             # pool: which of 128 labels, whether to set it
 
 cpdef enum RecentFlag:
     RECENT_CHECK = 1

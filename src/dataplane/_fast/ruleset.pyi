@@ -60,6 +60,7 @@ class OpKind(IntEnum):
     OP_TCP_MSS = 21
     OP_SCTP_CHUNKS = 22
     OP_MAC = 23
+    OP_CT_LABEL = 24
 
 class RecentFlag(IntEnum):
     RECENT_CHECK = 1

@@ -10,6 +10,7 @@ from dataplane._fast.conntrack cimport (
     Conn, Conntrack, CtSettings, STATUS_ASSURED, STATUS_CONFIRMED, STATUS_DST_NAT_DONE, STATUS_DYING, STATUS_FIXED_TIMEOUT,
     STATUS_NAT_CLASH, STATUS_SEEN_REPLY, STATUS_SRC_NAT_DONE, STATUS_EXPECTED, Tuple,
 )
+from dataplane._fast.conntrack_gc cimport gc_pass
 from dataplane._fast.conntrack_sctp cimport sctp_track
 from dataplane._fast.conntrack_table cimport (
     bucket_link, conn_find, conn_kill, conn_make, conn_put, source_unlink, tuple_equal,
@@ -332,6 +333,7 @@ cdef inline int ct_in(Conntrack *t, Packet *p, Hook hook) noexcept nogil:
             if not tuple_invert(&reply, &tuple):
                 t.invalid += 1
                 return CT_ACCEPT
+            gc_pass(t, p.time)
             c = conn_make(t, &tuple, &reply, p.time, &full)
             if c == NULL:
                 return CT_DROP
@@ -423,6 +425,7 @@ cdef inline int ct_confirm(Conntrack *t, Packet *p) noexcept nogil:
             t.clash_resolved += 1
             c.status |= STATUS_CONFIRMED | STATUS_NAT_CLASH | STATUS_FIXED_TIMEOUT
             c.expires = p.time + 1000000000
+            c.began = p.time
             c.uses += 1
             c.hashed = 2
             bucket_link(t, c, 1)
@@ -431,6 +434,7 @@ cdef inline int ct_confirm(Conntrack *t, Packet *p) noexcept nogil:
         t.dropped += 1
         return CT_DROP
     c.expires += p.time
+    c.began = p.time
     c.status |= STATUS_CONFIRMED
     c.uses += 1
     c.hashed = 3

@@ -10,6 +10,7 @@ from dataplane._fast.conntrack import Status
 from dataplane._fast.host import CompiledHost
 from dataplane.host.config import ConnectionRow, ConnectionTuple
 
+SECOND = 1_000_000_000
 ICMP, ICMPV6, GRE = 1, 58, 47
 WITH_PORTS = (6, 17, 33, 132, 136)  # DCCP's are always 0 (Linux tracks it no more), but printed
 
@@ -36,27 +37,29 @@ class Connections(Sequence[ConnectionRow]):
         return text(self._rows, extended=extended)
 
 
-def connections(host: CompiledHost, now: int, accounting: bool = True) -> Connections:
-    """The connections of a host that live at `now`, ns; with their counters where the host counts (nf_conntrack_acct)."""
+def connections(host: CompiledHost, now: int) -> Connections:
+    """The connections of a host that live at `now`, ns."""
     table = host.connections
     if table is None:
         return Connections(())
-    return Connections([_row(row, accounting) for row in table.rows(now)])
+    return Connections([_row(row, now) for row in table.rows(now)])
 
 
-def _row(row: tuple[Any, ...], accounting: bool) -> ConnectionRow:
-    protocol, _, left, state, status, mark, uses, original, reply, packets, size = row
-    counts = [{"packets": packets[i], "bytes": size[i]} if accounting else {} for i in (0, 1)]
+def _row(row: tuple[Any, ...], now: int) -> ConnectionRow:
+    protocol, _, left, state, status, mark, uses, original, reply, packets, size, began = row
+    counts = [{"packets": packets[i], "bytes": size[i]} if packets is not None else {} for i in (0, 1)]
     return ConnectionRow(
         protocol,
         replace(_tuple(protocol, original), **counts[0]),
         replace(_tuple(protocol, reply), **counts[1]),
-        timeout=left // 1_000_000_000,
+        timeout=left // SECOND,
         state=state,
         seen_reply=bool(status & Status.STATUS_SEEN_REPLY),
         assured=bool(status & Status.STATUS_ASSURED),
         mark=mark,
         use=uses,
+        # The tool tells the difference of whole seconds.
+        more=() if began is None else (f"delta-time={now // SECOND - began // SECOND}",),
     )
 
 

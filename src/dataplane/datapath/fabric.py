@@ -30,7 +30,6 @@ class Fabric:
         self.unmodelled: list[str] = []
         self._hosts: list[CompiledHost] = []
         self._slots: list[dict[str, int]] = []
-        self._accounting: list[bool] = []
 
     def add(self, name: str, config: HostConfig, *, listening: bool = True) -> int:
         """Add a host and give its id. listening: see Host."""
@@ -43,7 +42,6 @@ class Fabric:
         self.names.append(name)
         self._hosts.append(compiled.host)
         self._slots.append(dict(compiled.slots))
-        self._accounting.append(config.sysctl.get("net.netfilter.nf_conntrack_acct", "0") != "0")
         self.unmodelled.extend(f"{name}: {what}" for what in compiled.unmodelled)
         return host_id
 
@@ -77,7 +75,7 @@ class Fabric:
 
     def connections(self, name: str) -> Connections:
         """What a host tracks now. ModelError when there is no such host."""
-        return connections(self.compiled(name), self.walk.now, self._accounting[self.ids[name]])
+        return connections(self.compiled(name), self.walk.now)
 
     def compiled(self, name: str) -> CompiledHost:
         """The compiled host, for its counters and tables."""

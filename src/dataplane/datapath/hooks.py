@@ -6,7 +6,7 @@ a match or target that looks at connections or translates. A nat table alone see
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from dataplane._fast.conntrack import ConnectionTable
 from dataplane._fast.host import CompiledHost
@@ -33,7 +33,7 @@ NAT = {
     Hook.HOOK_POSTROUTING: 100,
 }
 # What looks at connections.
-ASKING_MATCHES = {"conntrack", "state", "connmark", "connbytes", "connlimit", "helper", "cluster"}
+ASKING_MATCHES = {"conntrack", "state", "connmark", "connbytes", "connlabel", "connlimit", "helper", "cluster"}
 ASKING_TARGETS = {"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "CONNSECMARK", "SYNPROXY"}
 DEFRAG, CONNTRACK, CONFIRM = -400, -200, 2**15 - 1
 # net.netfilter.nf_conntrack_*: name behind the prefix and default in seconds, in the order of TcpState and SctpState.
@@ -76,6 +76,7 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
             continue
         host.rules(family, compile_rules(ruleset, slots, sets))
         unmodelled.extend(ruleset.unmodelled)
+        unmodelled.extend(helpers(ruleset))
         entries: list[tuple[int, Hook, HookEntryKind, int]] = []
         for table in ruleset.tables:
             if table.name in TABLES:
@@ -94,7 +95,21 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
                 entries.append((CONFIRM, hook, HookEntryKind.ENTRY_CONFIRM, 0))
         for priority, hook, entry, table_kind in sorted(entries):
             host.hook(family, int(hook), int(entry), table_kind, priority)
+    if connections is not None and config.sysctl.get("net.netfilter.nf_conntrack_helper", "0") != "0":
+        unmodelled.append("net.netfilter.nf_conntrack_helper: connections that helpers expect")
     return unmodelled
+
+
+def helpers(ruleset: Ruleset) -> Iterator[str]:
+    """Each conntrack helper that a rule gives to connections: what they then expect (FTP's data, SIP's media) is not
+    RELATED here, and addresses inside their payload are not translated."""
+    named = set()
+    for _, _, rule in ruleset.rules():
+        target = rule.specification(ruleset.family).target
+        if target is not None and target.name == "CT" and target.has("helper"):
+            named.add(target.value("helper"))
+    for name in sorted(named):
+        yield f"-j CT --helper {name}: connections that it expects"
 
 
 def needs_tracking(ruleset: Ruleset) -> bool:
@@ -126,6 +141,9 @@ def tracking(config: HostConfig, seed: int) -> ConnectionTable:
         gre_timeout=number("gre_timeout", 30) * SECOND,
         gre_stream_timeout=number("gre_timeout_stream", 180) * SECOND,
         maximum=number("max", 262144),
+        buckets=number("buckets", 262144),
+        accounting=bool(number("acct", 0)),
+        timestamp=bool(number("timestamp", 0)),
         checksum=bool(number("checksum", 1)),
         tcp_loose=bool(number("tcp_loose", 1)),
         tcp_be_liberal=bool(number("tcp_be_liberal", 0)),

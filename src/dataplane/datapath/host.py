@@ -159,8 +159,7 @@ class Host:
         """The connections that are tracked now, as `conntrack -L -o extended` lists them."""
         from dataplane.datapath.connections import connections
 
-        accounting = self.config.sysctl.get("net.netfilter.nf_conntrack_acct", "0") != "0"
-        return connections(self._compiled, self._walk.now, accounting)
+        return connections(self._compiled, self._walk.now)
 
     def counters(self) -> dict[str, InterfaceCounters]:
         """By interface."""

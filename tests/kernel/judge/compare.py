@@ -144,14 +144,17 @@ _CONNECTION = re.compile(r"(?P<head>\S+\s+\d+\s+\S+\s+\d+) (?:(?P<timeout>\d+) )
 _SLACK = 1  # seconds: the kernel says N or N - 1, by the jiffy
 
 
-def connection_rows(text: str) -> dict[str, int]:
-    """Timeout by everything else that a row of conntrack -L says, but for the kernel's own reference count."""
+def connection_rows(text: str) -> dict[str, tuple[int, int]]:
+    """Timeout and age (delta-time) by everything else that a row of conntrack -L says, but for the kernel's own
+    reference count. -1 where it says none."""
     rows = {}
     for line in text.splitlines():
         if match := _CONNECTION.fullmatch(line.strip()):
             head = " ".join(match["head"].split())
-            rest = " ".join(word for word in match["rest"].split() if not word.startswith("use="))
-            rows[f"{head} {rest}"] = int(match["timeout"] or -1)
+            words = match["rest"].split()
+            rest = " ".join(word for word in words if not word.startswith(("use=", "delta-time=")))
+            age = next((int(word[11:]) for word in words if word.startswith("delta-time=")), -1)
+            rows[f"{head} {rest}"] = int(match["timeout"] or -1), age
     return rows
 
 
@@ -161,12 +164,13 @@ def _connections(index: int, ours: str, theirs: str) -> list[Difference]:
     only_left = sorted(row for row in left if row not in right)
     only_right = sorted(row for row in right if row not in left)
     for i in range(max(len(only_left), len(only_right))):
-        a = only_left[i] if i < len(only_left) else "nothing"
-        b = only_right[i] if i < len(only_right) else "nothing"
-        found.append(Difference(index, "connection", a, b))
+        ours = only_left[i] if i < len(only_left) else "nothing"
+        theirs = only_right[i] if i < len(only_right) else "nothing"
+        found.append(Difference(index, "connection", ours, theirs))
     for row in left:
-        if row in right and abs(left[row] - right[row]) > _SLACK:
-            found.append(Difference(index, f"timeout of {row}", f"{left[row]} s", f"{right[row]} s"))
+        for what, a, b in zip(("timeout", "age"), left[row], right.get(row, left[row]), strict=True):
+            if abs(a - b) > _SLACK or (a < 0) != (b < 0):
+                found.append(Difference(index, f"{what} of {row}", f"{a} s", f"{b} s"))
     return found
 
 

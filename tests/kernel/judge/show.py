@@ -119,7 +119,8 @@ def _changed_rules(before: Step | None, step: Step) -> list[str]:
 
 
 def _connection_lines(step: Step) -> list[str]:
-    return sorted(f"{row} ({timeout} s)" for row, timeout in connection_rows(step.connections or "").items())
+    rows = connection_rows(step.connections or "").items()
+    return sorted(f"{row} ({timeout} s)" for row, (timeout, _) in rows)
 
 
 def _interfaces(recording: Recording) -> list[str]:

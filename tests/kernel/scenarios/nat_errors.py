@@ -415,8 +415,8 @@ def error_in_fragments(node: Node) -> None:
     request = client.send(UDP(sport=40000, dport=80) / bytes(40), to=vip).only(server)
     whole = server.packet(icmp_error("port unreachable", request, quoted=68), to=request[IP].src)
     data = bytes(IP(bytes(whole)).payload)
-    server.send(Raw(data[:24]), to=request[IP].src, proto=1, flags="MF")
-    server.send(Raw(data[24:]), to=request[IP].src, proto=1, frag=3)
+    server.send(Raw(data[:48]), to=request[IP].src, proto=1, flags="MF")
+    server.send(Raw(data[48:]), to=request[IP].src, proto=1, frag=6)
 
 
 @scenario(families=(4, 6))

@@ -50,10 +50,11 @@ class Ct(Target):
     def action(self) -> Action:
         if self.has("notrack"):
             return Action(TargetKind.TARGET_NOTRACK)
-        for option in ("helper", *_ZONES):
+        for option in _ZONES:
             if self.has(option):
                 raise Refused(f"--{option}", "read and printed, but not evaluated")
-        # Events go to whoever listens on netlink; no packet is changed by them.
+        # Events go to whoever listens on netlink; no packet is changed by them. A helper changes what connections are
+        # expected, which whoever compiles the rule must say is not modelled.
         return Action(TargetKind.TARGET_CONTINUE)
 
 
