@@ -222,6 +222,7 @@ cdef class CompiledRules:
     cdef readonly object policies
     cdef readonly object state
     cdef object stack
+    cdef object rows                # arrays that the rules were changed to
     cdef int32_t recent_count
     cdef int32_t hashlimit_count
     cdef int32_t conncount_count

@@ -65,12 +65,36 @@ class RuleProgram:
 @final
 class CompiledRules:
     program: Final[RuleProgram]
-    counters: Final[npt.NDArray[np.uint64]]
-    policies: Final[npt.NDArray[np.uint64]]
-    state: Final[npt.NDArray[np.uint64]]
-    recent_names: Final[tuple[str, ...]]
+    @property
+    def counters(self) -> npt.NDArray[np.uint64]: ...
+    @property
+    def policies(self) -> npt.NDArray[np.uint64]: ...
+    @property
+    def state(self) -> npt.NDArray[np.uint64]: ...
+    @property
+    def recent_names(self) -> tuple[str | None, ...]: ...
     sets: Final[CompiledSets | None]
     def __new__(cls, program: RuleProgram, sets: CompiledSets | None = None) -> CompiledRules: ...
+    def adopt(
+        self,
+        *,
+        ops: _Rows,
+        rules: _Rows,
+        runs: _Rows,
+        keys: npt.NDArray[np.uint64],
+        targets: _Rows,
+        chains: _Rows,
+        tables: _Rows,
+        pool: npt.NDArray[np.uint32],
+        state: npt.NDArray[np.uint64],
+        counters: npt.NDArray[np.uint64],
+        policies: npt.NDArray[np.uint64],
+        depth: int,
+        recents: Iterable[tuple[int, str, int, int, int, int, int]] = (),
+        forgotten: Iterable[int] = (),
+        hashlimits: Iterable[tuple[int, tuple[int, ...]]] = (),
+        conncounts: int = 0,
+    ) -> None: ...
     def clear_counters(self) -> None: ...
     def recent(self, name: str) -> list[tuple[_Words, int, int, tuple[int, ...]]]: ...
 

@@ -1,7 +1,7 @@
 """Compiled rules as Python objects: the frozen program, and one host's counters and states over it."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 cimport cython
@@ -211,6 +211,96 @@ cdef class CompiledRules:
             for i in range(self.conncount_count):
                 conncount_clear(&self.rules.conncounts[i])
             free(self.rules.conncounts)
+
+    def adopt(
+        self, *, ops, rules, runs, keys, targets, chains, tables, pool, state, counters, policies, int depth, recents=(),
+        forgotten=(), hashlimits=(), int conncounts=0,
+    ):
+        """Go on with other rows: the rules have changed while the host runs.
+
+        The arrays are taken as they are and must not move while they are in use; what they refer to has been checked by
+        who made them. recents: (index, name, stamps, four words of mask) of lists to begin. forgotten: indexes of lists
+        that no rule uses any more. hashlimits: (index, words) of tables to begin. conncounts: how many there are now.
+        """
+        cdef Op[::1] op_rows = ops
+        cdef Rule[::1] rule_rows = rules
+        cdef Run[::1] run_rows = runs
+        cdef uint64_t[::1] key_rows = keys
+        cdef Target[::1] target_rows = targets
+        cdef Chain[::1] chain_rows = chains
+        cdef Table[::1] table_rows = tables
+        cdef uint32_t[::1] words = pool
+        cdef uint64_t[::1] states = state
+        cdef uint64_t[:, ::1] counted = counters
+        cdef uint64_t[:, ::1] policy_counts = policies
+        cdef int32_t[::1] stack
+        cdef RecentList *lists
+        cdef HashlimitTable *limits
+        cdef Conncount *counts
+        cdef RecentList *list
+        cdef HashlimitTable *table
+        cdef int32_t i, word, wanted
+        wanted = max([index + 1 for index, *_ in recents], default=0)
+        if wanted > self.recent_count:
+            lists = <RecentList *>realloc(self.rules.recent, (wanted + 1) * sizeof(RecentList))
+            if lists == NULL:
+                raise MemoryError
+            memset(lists + self.recent_count, 0, (wanted + 1 - self.recent_count) * sizeof(RecentList))
+            self.rules.recent = lists
+            self.recent_count = wanted
+        names = [*self.recent_names, *[None] * (self.recent_count - len(self.recent_names))]
+        for i in forgotten:
+            recent_clear(&self.rules.recent[i])
+            names[i] = None
+        for i, name, stamps, m0, m1, m2, m3 in recents:
+            list = &self.rules.recent[i]
+            recent_clear(list)
+            list.stamps = stamps
+            list.limit = RECENT_LIMIT
+            list.mask[0], list.mask[1], list.mask[2], list.mask[3] = m0, m1, m2, m3
+            names[i] = name
+        self.recent_names = tuple(names)
+        wanted = max([index + 1 for index, _ in hashlimits], default=0)
+        if wanted > self.hashlimit_count:
+            limits = <HashlimitTable *>realloc(self.rules.hashlimits, (wanted + 1) * sizeof(HashlimitTable))
+            if limits == NULL:
+                raise MemoryError
+            memset(limits + self.hashlimit_count, 0, (wanted + 1 - self.hashlimit_count) * sizeof(HashlimitTable))
+            self.rules.hashlimits = limits
+            self.hashlimit_count = wanted
+        for i, values in hashlimits:
+            table = &self.rules.hashlimits[i]
+            for word in range(4):
+                table.destination[word] = values[word]
+                table.source[word] = values[4 + word]
+            table.ports, table.cost, table.full, table.expire, table.limit = values[8:]
+        if conncounts > self.conncount_count:
+            counts = <Conncount *>realloc(self.rules.conncounts, (conncounts + 1) * sizeof(Conncount))
+            if counts == NULL:
+                raise MemoryError
+            memset(counts + self.conncount_count, 0, (conncounts + 1 - self.conncount_count) * sizeof(Conncount))
+            self.rules.conncounts = counts
+            self.conncount_count = conncounts
+        if len(self.stack) < 2 * depth + 2:
+            self.stack = np.zeros(2 * depth + 2, np.int32)
+            stack = self.stack
+            self.rules.stack = &stack[0]
+        self.counters = counters
+        self.policies = policies
+        self.state = state
+        self.rows = (ops, rules, runs, keys, targets, chains, pool)
+        self.rules.ops = &op_rows[0]
+        self.rules.rules = &rule_rows[0]
+        self.rules.runs = &run_rows[0]
+        self.rules.keys = &key_rows[0]
+        self.rules.targets = &target_rows[0]
+        self.rules.chains = &chain_rows[0]
+        self.rules.pool = &words[0]
+        for i in range(5):
+            self.rules.tables[i] = table_rows[i]
+        self.rules.state = &states[0]
+        self.rules.counters = &counted[0, 0]
+        self.rules.policies = &policy_counts[0, 0]
 
     def clear_counters(self):
         """Set every counter of rules and policies to 0, as iptables -Z does."""

@@ -94,7 +94,7 @@ def compile_rules(ruleset: Ruleset, slots: Mapping[str, int], sets: Sets | None 
 def compile_program(ruleset: Ruleset, slots: Mapping[str, int], sets: Sets | None = None) -> RuleProgram:
     """The frozen rows alone: hosts with the same rules, interfaces and sets may share them."""
     check(ruleset)
-    compiler = _Compiler(ruleset, slots, sets)
+    compiler = Compiler(ruleset, slots, sets)
     compiler.run()
     return compiler.program()
 
@@ -202,7 +202,9 @@ def _arrange(ops: list[OpRow], udp: bool) -> tuple[Inline, list[OpRow], int]:
 # ---- the compiler ----------------------------------------------------------------------------------------------------
 
 
-class _Compiler:
+class Compiler:
+    """Puts the rows of a ruleset together; running_rules.py takes rules through it one by one."""
+
     def __init__(self, ruleset: Ruleset, slots: Mapping[str, int], sets: Sets | None) -> None:
         self.ruleset = ruleset
         self.slots = slots

@@ -37,13 +37,7 @@ def compile_sets(sets: Iterable[IpSet]) -> Sets:
     """All sets of a host. Those that are not evaluated are refused where a rule asks for one."""
     values = tuple(sets)
     index = {value.name: at for at, value in enumerate(values)}
-    refused = {value.name: value.type for value in values if value.type not in TYPES or value.bitmask is not None}
-    # A list is no better than its members.
-    refused |= {
-        value.name: value.type
-        for value in values
-        if value.type == "list:set" and any(str(entry.elements[0]) in refused for entry in value.entries)
-    }
+    refused = refused_sets(values)
     compiled = CompiledSets((value.name, _settings(value)) for value in values)
     for at, value in enumerate(values):
         if value.name in refused:
@@ -67,6 +61,19 @@ def compile_sets(sets: Iterable[IpSet]) -> Sets:
                 nomatch=entry.nomatch,
             )
     return Sets(compiled, index, refused)
+
+
+def refused_sets(values: Iterable[IpSet]) -> dict[str, str]:
+    """The sets that are not evaluated, with their type."""
+    values = tuple(values)
+    refused = {value.name: value.type for value in values if value.type not in TYPES or value.bitmask is not None}
+    # A list is no better than its members.
+    refused |= {
+        value.name: value.type
+        for value in values
+        if value.type == "list:set" and any(str(entry.elements[0]) in refused for entry in value.entries)
+    }
+    return refused
 
 
 def _settings(value: IpSet) -> dict[str, int]:

@@ -10,8 +10,11 @@ from dataplane._fast.chance import Choice
 from dataplane._fast.reason import Reason
 from dataplane._fast.walk import Walk
 from dataplane.datapath.compile import Listening, compile_host
+from dataplane.datapath.running_host import RunningHost
 from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
+from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
+from dataplane.host.restore import Restore
 
 if TYPE_CHECKING:
     from dataplane.datapath.connections import Connections
@@ -53,6 +56,7 @@ class Host:
         self.unmodelled = compiled.unmodelled
         self._compiled = compiled.host
         self._slots = compiled.slots
+        self._running = RunningHost(compiled, config)
         self._walk = Walk()
         self._id = self._walk.add(compiled.host)
         self._walk.keep_emitted = True
@@ -122,10 +126,20 @@ class Host:
         return self._save(6, counters)
 
     def _save(self, family: int, counters: bool) -> str:
-        from dataplane.datapath.hooks import counted
-
-        ruleset = counted(self._compiled, self.config, family)
+        ruleset = self._running.ruleset(family)
         return "" if ruleset is None else ruleset.text(counters=counters)
+
+    def restore(self, addition: str, family: int = 4) -> None:
+        """Change the rules as `iptables-restore --noflush` does, now: chains that the text declares are flushed and
+        filled, with counters at 0; all others go on counting, and connections stay as they were translated.
+
+        DumpError where the kernel would refuse it; ModelError where the host has no rules of the family.
+        """
+        self._running.restore(Restore.parse(addition, family))
+
+    def delete_connections(self, delete: ConntrackDelete | ConntrackReconcile) -> int:
+        """Forget connections, as `conntrack -D` does; how many there were."""
+        return self._running.delete_connections(delete, self._walk.now)
 
     def connections(self) -> Connections:
         """The connections that are tracked now, as `conntrack -L -o extended` lists them."""

@@ -41,7 +41,7 @@ def from_frames(recording: Recording) -> dict[str, list[int]]:
     given: set[int] = set()  # ids that came in: a packet that bears one was not built here
     chosen: dict[str, list[int]] = {IP_ID: [], TUNNEL_PORT: []}
     for step in recording.steps:
-        if step.data:
+        if step.kind in ("receive", "send"):
             given |= _ids(step.packet, ports)
         seen: set[int] = set()  # fragments of one packet share an id, copies to several ports too
         for frame in [*step.late, *step.out]:

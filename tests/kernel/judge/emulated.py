@@ -1,5 +1,8 @@
 """The emulator's recording of the same events: given the dump of the node, and what the kernel chose at random."""
 
+from ipaddress import ip_address
+from typing import Any
+
 from judge.choices import from_frames
 from judge.recording import Frame, Recording, Step
 
@@ -35,7 +38,11 @@ def run(kernel: Recording) -> Recording:
             step.out = passed
         else:
             step.late = passed
-            if step.kind == "receive":
+            if step.kind == "change":
+                host.restore(step.data.decode(), 6 if kernel.scenario.endswith("/ipv6") else 4)
+            elif step.kind == "forget":
+                host.delete_connections(_deletion(step.data.decode().split()))
+            elif step.kind == "receive":
                 step.out = frames(host.receive(step.data, interface=step.interface, time_ns=step.time_ns))
             else:
                 step.out = frames(host.send(step.data, time_ns=step.time_ns))
@@ -51,3 +58,18 @@ def run(kernel: Recording) -> Recording:
         made.steps.append(step)
     made.interfaces = {name: counters._asdict() for name, counters in host.counters().items()}
     return made
+
+
+def _deletion(words: list[str]) -> Any:
+    """The words of `conntrack -D` as kube-proxy uses them."""
+    from dataplane.host.conntrack_delete import PROTOCOLS, ConntrackDelete
+
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    addresses = {name: ip_address(given[name]) for name in ("--orig-dst", "--dst-nat") if name in given}
+    return ConntrackDelete(
+        6 if given.get("-f") == "ipv6" else 4,
+        PROTOCOLS[given["-p"]],
+        addresses.get("--orig-dst"),
+        addresses.get("--dst-nat"),
+        int(given.get("--orig-port-dst", 0)),
+    )

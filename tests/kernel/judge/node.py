@@ -266,6 +266,27 @@ class Node:
         step.out = self._read()
         return self._finish(step)
 
+    def change(self, text: str) -> None:
+        """A step: what iptables-restore --noflush takes, as kube-proxy feeds it."""
+        self.start()
+        step = Step("change", 0, data=text.encode())
+        tool = dump.iptables_tool(self.family, "restore", self._backend)
+        step.late = self._read()
+        step.time_ns = time.time_ns()
+        self._namespace.run(tool, "--noflush", "--counters", text=text)
+        step.out = self._read()
+        self._finish(step)
+
+    def forget(self, *words: str) -> None:
+        """A step: `conntrack -D` with these words."""
+        self.start()
+        step = Step("forget", 0, data=" ".join(words).encode())
+        step.late = self._read()
+        step.time_ns = time.time_ns()
+        self._namespace.run("conntrack", "-D", *words)
+        step.out = self._read()
+        self._finish(step)
+
     def chose(self, kind: str, *values: int) -> None:
         """Write down what the kernel chose at random, for what `choices.py` cannot find by itself."""
         self.recording.choices.setdefault(kind, []).extend(values)

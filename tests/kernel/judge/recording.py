@@ -33,7 +33,8 @@ def decode(data: bytes, ethernet: bool = True) -> Packet:
 class Step:
     """One thing that happened to the node, and everything that could be seen afterwards."""
 
-    kind: str  # "receive" a frame, "send" a packet of the node's own, or "wait"
+    # "receive" a frame, "send" a packet of the node's own, "wait", "change" rules or "forget" connections
+    kind: str
     time_ns: int  # when; for "wait", the end of the waiting
     interface: str = ""
     data: bytes = b""

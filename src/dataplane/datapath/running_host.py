@@ -1,0 +1,57 @@
+"""A compiled host that is changed while it runs: connections, neighbours, FDB and counters stay."""
+
+from __future__ import annotations
+
+from dataplane._fast.conntrack_delete import delete_connections
+from dataplane._fast.host import CompiledHost
+from dataplane.datapath.compile import Compiled
+from dataplane.datapath.compile_sets import Sets, refused_sets
+from dataplane.datapath.hooks import counted
+from dataplane.datapath.running_rules import RunningRules
+from dataplane.errors import ModelError
+from dataplane.host.config import HostConfig
+from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
+from dataplane.host.iptables import Ruleset
+from dataplane.host.restore import Restore
+
+
+class RunningHost:
+    """A host, its configuration, and what it has become since it was compiled."""
+
+    def __init__(self, compiled: Compiled, config: HostConfig) -> None:
+        self.host: CompiledHost = compiled.host
+        self.config = config
+        self.slots = dict(compiled.slots)
+        self._rules: dict[int, RunningRules] = {}
+
+    def restore(self, restore: Restore) -> None:
+        """`iptables-restore --noflush`, or `ip6tables-restore` by the family. DumpError as RunningRules.restore;
+        ModelError where the host has no rules of the family."""
+        if restore:
+            self.rules(restore.family).restore(restore)
+
+    def delete_connections(self, delete: ConntrackDelete | ConntrackReconcile, now: int) -> int:
+        """Forget connections, as `conntrack -D` makes the kernel do at `now`, ns; how many there were."""
+        if self.host.connections is None:
+            return 0
+        return delete_connections(self.host.connections, now, delete.protocol, delete.family, delete.stale)
+
+    def rules(self, family: int) -> RunningRules:
+        """The host's rules of one family, ready to be changed."""
+        running = self._rules.get(family)
+        if running is None:
+            ruleset = self.config.iptables if family == 4 else self.config.ip6tables
+            compiled = self.host.rules4 if family == 4 else self.host.rules6
+            if ruleset is None or compiled is None:
+                raise ModelError(f"host {self.config.name!r} has no {'iptables' if family == 4 else 'ip6tables'} rules")
+            sets = None
+            if compiled.sets is not None:
+                index = {value.name: at for at, value in enumerate(self.config.ipsets)}
+                sets = Sets(compiled.sets, index, refused_sets(self.config.ipsets))
+            running = self._rules[family] = RunningRules(compiled, ruleset, self.slots, sets)
+        return running
+
+    def ruleset(self, family: int) -> Ruleset | None:
+        """The rules of a family with their counters as they are now; None without."""
+        running = self._rules.get(family)
+        return counted(self.host, self.config, family) if running is None else running.ruleset()

@@ -1,0 +1,148 @@
+"""Rules that change while traffic flows, as kube-proxy changes them: what is counted on, what is kept, what is flushed."""
+
+from judge.node import Node
+from judge.scenario import scenario
+from judge.talk import Peer, Talk, network, reply
+from scapy.layers.inet import TCP, UDP
+
+VIP = {4: "10.96.0.10", 6: "fd00:96::a"}
+OTHER = {4: "10.96.0.11", 6: "fd00:96::b"}
+
+
+def backend(node: Node, address: str, port: int) -> str:
+    return f"{address}:{port}" if node.family == 4 else f"[{address}]:{port}"
+
+
+def length(node: Node) -> int:
+    return 32 if node.family == 4 else 128
+
+
+def services(node: Node) -> tuple[Peer, Peer, Peer]:
+    """Two Services as kube-proxy writes them, over TCP and UDP, with a first endpoint each; two servers."""
+    client, first = node.router()
+    second = node.peer("eth1", "10.0.2.3" if node.family == 4 else "fd00:2::3")
+    lines = []
+    for protocol in ("tcp", "udp"):
+        for name, vip in (("A", VIP), ("B", OTHER)):
+            chain = f"SVC-{name}-{protocol}"
+            lines += [
+                f"-t nat -A KUBE-SERVICES -d {vip[node.family]} -p {protocol} --dport 80 -j {chain}",
+                f"-t nat -A {chain} -j SEP-{name}-{protocol}-1",
+                f"-t nat -A SEP-{name}-{protocol}-1 -p {protocol}"
+                f" -j DNAT --to-destination {backend(node, first.ip, 8080)}",
+            ]
+    lines.insert(0, "-t nat -A PREROUTING -j KUBE-SERVICES")
+    node.rules("\n".join(lines))
+    return client, first, second
+
+
+def moved(node: Node, to: str, protocol: str) -> str:
+    """Service A gets another endpoint instead of the one it had: a partial sync."""
+    mask = length(node)
+    lines = ["*nat", ":KUBE-SERVICES - [0:0]"]
+    lines += [f":{chain} - [0:0]" for chain in (f"SVC-A-{protocol}", f"SEP-A-{protocol}-2", f"SEP-A-{protocol}-1")]
+    for each in ("tcp", "udp"):
+        for name, vip in (("A", VIP), ("B", OTHER)):
+            lines.append(
+                f"-A KUBE-SERVICES -d {vip[node.family]}/{mask} -p {each} -m {each} --dport 80 -j SVC-{name}-{each}"
+            )
+    lines.append(f"-A SVC-A-{protocol} -j SEP-A-{protocol}-2")
+    lines.append(
+        f"-A SEP-A-{protocol}-2 -p {protocol} -m {protocol} -j DNAT --to-destination {backend(node, to, 8080)}"
+    )
+    lines += [f"-X SEP-A-{protocol}-1", "COMMIT"]
+    return "\n".join(lines) + "\n"
+
+
+def partial_sync(node: Node) -> None:
+    client, first, second = services(node)
+    vip, other = VIP[node.family], OTHER[node.family]
+    for port in (40000, 40001):
+        client.send(UDP(sport=port, dport=80) / b"query", to=vip).only(first)
+        client.send(UDP(sport=port + 100, dport=80) / b"query", to=other).only(first)
+    node.change(moved(node, second.ip, "udp"))
+    # A new connection takes the new rules; one that was there stays where it was translated to.
+    client.send(UDP(sport=40002, dport=80) / b"query", to=vip).only(second)
+    client.send(UDP(sport=40000, dport=80) / b"more", to=vip).only(first)
+    client.send(UDP(sport=40003, dport=80) / b"query", to=other).only(first)
+
+
+@scenario(families=(4, 6))
+def partial_sync_keeps_counters(node: Node) -> None:
+    """A partial sync: chains that are rewritten count from 0, all others go on, connections stay (nft)."""
+    partial_sync(node)
+
+
+@scenario(backend="legacy")
+def partial_sync_keeps_counters_legacy(node: Node) -> None:
+    """The same with the other back end, which replaces whole tables."""
+    partial_sync(node)
+
+
+@scenario(families=(4, 6))
+def tcp_outlives_its_endpoint(node: Node) -> None:
+    """An established TCP connection goes on to an endpoint that no rule names any more; the next one does not."""
+    client, first, second = services(node)
+    talk = Talk(client, first, to=VIP[node.family])
+    talk.client("S")
+    talk.server("SA")
+    talk.client("A")
+    node.change(moved(node, second.ip, "tcp"))
+    request = talk.client("PA", b"GET / HTTP/1.0\r\n\r\n").only(first)
+    assert request[TCP].dport == 8080
+    talk.server("PA", b"HTTP/1.0 200 OK\r\n\r\n")
+    talk.client("FA")
+    talk.server("FA")
+    talk.client("A")
+    client.send(TCP(sport=50000, dport=80, flags="S", seq=7), to=VIP[node.family]).only(second)
+
+
+@scenario(families=(4, 6))
+def udp_is_flushed(node: Node) -> None:
+    """conntrack -D as kube-proxy calls it for a removed UDP endpoint: the same socket reaches the new one."""
+    client, first, second = services(node)
+    vip, other = VIP[node.family], OTHER[node.family]
+    answer = client.send(UDP(sport=40000, dport=80) / b"query", to=vip).only(first)
+    first.send(reply(answer, b"answer"))
+    client.send(UDP(sport=40100, dport=80) / b"query", to=other).only(first)
+    node.change(moved(node, second.ip, "udp"))
+    family = ["-f", "ipv6"] if node.family == 6 else []
+    node.forget("-p", "udp", *family, "--orig-dst", vip, "--dst-nat", first.ip)
+    assert network(client.send(UDP(sport=40000, dport=80) / b"more", to=vip).only(second)).dst == second.ip
+    # The other Service led to the same endpoint, and has another address.
+    client.send(UDP(sport=40100, dport=80) / b"more", to=other).only(first)
+
+
+@scenario()
+def affinity_outlives_a_sync(node: Node) -> None:
+    """A list of recent lives as long as a rule names it: a rewritten chain finds it, a removed one loses it."""
+    client, first, second = services(node)
+    vip = VIP[4]
+    sticky = """*nat
+:SVC-A-udp - [0:0]
+:SEP-A-udp-1 - [0:0]
+:SEP-A-udp-2 - [0:0]
+-A SVC-A-udp -m recent --rcheck --seconds 60 --reap --name ONE --mask 255.255.255.255 --rsource -j SEP-A-udp-1
+-A SVC-A-udp -j SEP-A-udp-2
+-A SEP-A-udp-1 -p udp -m recent --set --name ONE --mask 255.255.255.255 --rsource -m udp -j DNAT --to-destination {one}
+-A SEP-A-udp-2 -p udp -m udp -j DNAT --to-destination {two}
+COMMIT
+""".format(one=f"{first.ip}:8080", two=f"{second.ip}:8080")
+    only_one = sticky.replace("-j SEP-A-udp-2\n", "-j SEP-A-udp-1\n")
+    none = """*nat
+:SVC-A-udp - [0:0]
+:SEP-A-udp-1 - [0:0]
+:SEP-A-udp-2 - [0:0]
+-A SVC-A-udp -j SEP-A-udp-2
+-A SEP-A-udp-2 -p udp -m udp -j DNAT --to-destination {two}
+-X SEP-A-udp-1
+COMMIT
+""".format(two=f"{second.ip}:8080")
+    node.change(only_one)
+    client.send(UDP(sport=40000, dport=80) / b"query", to=vip).only(first)
+    node.change(sticky)
+    client.send(UDP(sport=40001, dport=80) / b"query", to=vip).only(first)
+    node.change(none)
+    client.send(UDP(sport=40002, dport=80) / b"query", to=vip).only(second)
+    node.change(sticky)
+    client.send(UDP(sport=40003, dport=80) / b"query", to=vip).only(second)
