@@ -1,0 +1,175 @@
+"""One node's kube-proxy while its cluster changes: what it has written, and what its next sync writes.
+
+A partial sync writes the shared chains anew, and of the Services' own chains those of the Services that changed
+(kube-proxy 1.27 and later); what it does not name keeps its counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dataplane.agents.firewall import Firewall
+from dataplane.cluster.objects import Address, Family, NodeState
+from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
+from dataplane.host.restore import Restore
+
+from . import chains
+from .iptables import Fragment, node_port_jumps, static_chains
+from .proxier import PortKey, Proxied, Proxier, ServiceKey
+from .stale_connections import RECONCILES, reconcile, stale_connections
+
+SYNC_PERIOD = 30_000_000_000  # ns; iptables.syncPeriod
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """What one sync does to one family: the rules, then what the kernel is to forget."""
+
+    restore: Restore
+    forget: Sequence[ConntrackDelete | ConntrackReconcile] = ()
+
+
+@dataclass(slots=True)
+class _Written:
+    """What a node has of one family: its service ports as they were at the last sync, and their rules."""
+
+    ports: dict[PortKey, Proxied] = field(default_factory=dict)
+    fragments: dict[PortKey, Fragment] = field(default_factory=dict)
+    by_service: dict[ServiceKey, list[PortKey]] = field(default_factory=dict)
+    leftover: set[str] = field(default_factory=set)
+    """Chains that nothing uses any more, and that are still there."""
+    cleaned: int = 0
+    static: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+
+
+class NodeProxy:
+    """The proxy of one node, which has made its full sync with the state that the proxier has now.
+
+    local_addresses: every address on an interface of the node.
+    """
+
+    def __init__(self, proxier: Proxier, node: NodeState, local_addresses: Iterable[Address]) -> None:
+        self.proxier = proxier
+        self.node = node
+        self.local_addresses = tuple(local_addresses)
+        self._written: dict[Family, _Written] = {}
+        for family in _families():
+            written = self._written[family] = _Written()
+            ports = proxier.ports(family)
+            written.ports = dict(ports.by_key)
+            written.by_service = {key: list(found) for key, found in ports.by_service.items()}
+            written.fragments = dict(zip(ports.order, proxier.fragments(node, family), strict=True))
+            written.static = _static(proxier, family)
+
+    def sync(self, services: Iterable[ServiceKey], now: int) -> list[Sync]:
+        """A partial sync at `now`, ns: these Services, or their EndpointSlices, have changed since the last one."""
+        changed = set(services)
+        done = []
+        for family, written in self._written.items():
+            ports = self.proxier.ports(family)
+            old = [key for service in changed for key in written.by_service.get(service, ())]
+            new = [key for service in changed for key in ports.by_service.get(service, ())]
+            if old or new:
+                done.append(self._sync(family, changed, old, sorted(new), now))
+        return done
+
+    def restart(self, now: int) -> list[Sync]:
+        """The full sync of a proxy that has started at `now`, ns. It remembers nothing: to it every UDP Service with an
+        endpoint has just got its first one."""
+        done = []
+        for family, written in self._written.items():
+            ports = self.proxier.ports(family)
+            changed = {*written.by_service, *ports.by_service}
+            before, written.ports = written.ports, {}
+            done.append(self._sync(family, changed, list(before), list(ports.order), now))
+        return done
+
+    def node_changed(self, node: NodeState, now: int) -> list[Sync]:
+        """The node's own object has changed (labels): a full sync, of a proxy that knows what it had."""
+        self.node = node
+        done = []
+        for family, written in self._written.items():
+            ports = self.proxier.ports(family)
+            changed = {*written.by_service, *ports.by_service}
+            done.append(self._sync(family, changed, list(written.ports), list(ports.order), now))
+        return done
+
+    def _sync(
+        self, family: Family, changed: set[ServiceKey], old: Sequence[PortKey], new: Sequence[PortKey], now: int
+    ) -> Sync:
+        written = self._written[family]
+        ports = self.proxier.ports(family)
+        before = {key: written.ports.pop(key) for key in old if key in written.ports}
+        after = {key: ports.by_key[key] for key in new}
+        gone = {chain for key in old if key in written.fragments for chain in written.fragments.pop(key).chains}
+        own: dict[str, Sequence[str]] = {}
+        for key, fragment in zip(new, self.proxier.compiled(self.node, family, new), strict=True):
+            written.fragments[key] = fragment
+            own.update(fragment.chains)
+        written.ports.update(after)
+        for service in changed:
+            written.by_service.pop(service, None)
+            if service in ports.by_service:
+                written.by_service[service] = list(ports.by_service[service])
+        written.leftover = (written.leftover | gone) - own.keys()
+        deleted: list[str] = []
+        # Looking for chains to delete is slow in a large cluster: once in a sync period.
+        if written.leftover and (not self.proxier.is_large(family) or now - written.cleaned > SYNC_PERIOD):
+            deleted = sorted(written.leftover)
+            written.leftover = set()
+            written.cleaned = now
+        restore = Restore(
+            family,
+            {"filter": self._filter(family), "nat": self._nat(family) | own},
+            {"nat": deleted} if deleted else {},
+        )
+        return Sync(restore, self._forget(family, before, after))
+
+    def _forget(
+        self, family: Family, before: Mapping[PortKey, Proxied], after: Mapping[PortKey, Proxied]
+    ) -> list[ConntrackDelete | ConntrackReconcile]:
+        if self.proxier.version < RECONCILES:
+            return list(stale_connections(before, after, family))
+        if any(port.info.protocol == "UDP" for port in (*before.values(), *after.values())):
+            return [reconcile(self.proxier.ports(family), family)]
+        return []
+
+    def _fragments(self, family: Family) -> list[Fragment]:
+        written = self._written[family]
+        return [written.fragments[key] for key in sorted(written.fragments)]
+
+    def _nat(self, family: Family) -> dict[str, Sequence[str]]:
+        fragments = self._fragments(family)
+        end = node_port_jumps(self.proxier.options, family, self.local_addresses)
+        return {
+            chains.SERVICES: [*(rule for f in fragments for rule in f.services), *end],
+            chains.NODE_PORTS: [rule for f in fragments for rule in f.node_ports],
+            **self._written[family].static["nat"],
+        }
+
+    def _filter(self, family: Family) -> dict[str, Sequence[str]]:
+        fragments = self._fragments(family)
+        return {
+            chains.SERVICES: [rule for f in fragments for rule in f.refused],
+            chains.EXTERNAL_SERVICES: [rule for f in fragments for rule in f.refused_external],
+            chains.NODE_PORTS: [rule for f in fragments for rule in f.health_checks],
+            chains.PROXY_FIREWALL: [rule for f in fragments for rule in f.firewall],
+            **self._written[family].static["filter"],
+        }
+
+
+def _families() -> tuple[Family, ...]:
+    """kube-proxy programs both families on every node, also where the cluster has one."""
+    return (4, 6)
+
+
+def _static(proxier: Proxier, family: Family) -> dict[str, dict[str, Sequence[str]]]:
+    """The chains that every sync writes and that hold no Service."""
+    firewall = Firewall(family)
+    static_chains(firewall, proxier.options)
+    names = {"nat": (chains.POSTROUTING, chains.MARK_MASQ), "filter": (chains.FORWARD, chains.FIREWALL)}
+    return {
+        table: {name: list(firewall.chains(table)[name].texts) for name in found if firewall.chains(table)[name].texts}
+        for table, found in names.items()
+    }
