@@ -11,7 +11,9 @@ integers 4 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Literal
@@ -559,6 +561,48 @@ class ClusterState:
 
     def node_subnet(self, family: Family) -> Network | None:
         return next((network for network in self.node_subnets if network.version == family), None)
+
+    def changed(
+        self, pods: Iterable[PodState] = (), slices: Mapping[tuple[str, str], tuple[EndpointSlice, ...]] | None = None
+    ) -> ClusterState:
+        """The same cluster, where some pods are in another condition, and some Services have other EndpointSlices.
+
+        pods: of the same names, nodes, addresses and owners as before. slices: by (namespace, Service name). This costs
+        what changes and a copy of the indexes; for anything else make a new state.
+        """
+        made = copy(self)
+        given = {(pod.namespace, pod.name): pod for pod in pods}
+        if given:
+            everything = list(self.pods)
+            for key, pod in given.items():
+                at = bisect_left(everything, key, key=lambda other: (other.namespace, other.name))
+                everything[at] = pod
+            nodes = {pod.node for pod in given.values() if pod.node is not None}
+            on_node = {
+                **self._on_node,
+                **{n: [given.get((p.namespace, p.name), p) for p in self._on_node.get(n, ())] for n in nodes},
+            }
+            namespaces = {namespace for namespace, _ in given}
+            owned = {
+                key: [given.get((p.namespace, p.name), p) for p in found] if key[0] in namespaces else found
+                for key, found in self._owned.items()
+            }
+            object.__setattr__(made, "pods", tuple(everything))
+            object.__setattr__(made, "_pods", {**self._pods, **given})
+            object.__setattr__(made, "_on_node", on_node)
+            object.__setattr__(made, "_owned", owned)
+        if slices:
+            names = {
+                (piece.namespace, piece.name)
+                for key in slices
+                for piece in (*self.endpoints.get(key, ()), *slices[key])
+            }
+            kept = [piece for piece in self.slices if (piece.namespace, piece.name) not in names]
+            kept += [piece for found in slices.values() for piece in found]
+            kept.sort(key=lambda piece: (piece.namespace, piece.name))
+            object.__setattr__(made, "slices", tuple(kept))
+            object.__setattr__(made, "endpoints", {**self.endpoints, **slices})
+        return made
 
     def objects(self) -> Objects:
         """The cluster as stated objects: `complete` gives this state again. Slices that were built are left out,
