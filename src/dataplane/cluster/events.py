@@ -187,6 +187,11 @@ def _duration(value: object, field: str, file: str, where: str) -> int:
     raise InputError(file, where, field, f"{value!r} is not {wanted}")
 
 
+def duration(text: str, field: str, file: str = "", where: str = "") -> int:
+    """ns of "5s", "1m30s", "500ms" or seconds. Raises InputError."""
+    return _duration(text, field, file, where)
+
+
 class _Fields:
     """The fields of one event, each taken once; what is left over was not meant."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 
 from dataplane._fast.batch import PacketBatch
@@ -68,6 +68,11 @@ class Fabric:
         self.walk.connect(*self._at(host_a, interface_a), *self._at(host_b, interface_b))
         self._wires[host_a, interface_a] = host_b, interface_b
         self._wires[host_b, interface_b] = host_a, interface_a
+
+    @property
+    def wired(self) -> Set[tuple[str, str]]:
+        """Every (host, interface) that has a wire."""
+        return self._wires.keys()
 
     # ---- while packets walk ----------------------------------------------------------------------------------------
 
