@@ -6,7 +6,7 @@
     black-holed  packets were lost, from `from` (the first that was lost) to `to` (the next that arrived; None: none did)
     refused      packets were lost, and the client was told (REJECT)
 
-A flow that lost packets before it moved is moved; its black hole is told all the same.
+A flow that lost packets before it moved is moved; its black hole is told all the same, the longest if it had several.
 """
 
 from __future__ import annotations
@@ -99,16 +99,31 @@ def _effect(
     else:
         effect = KEPT
     before = flow["first_endpoint"]
+    outages = _outages(holes)
+    # Of several the longest is told; one that never ends is longer than any that does.
+    start, end = max(outages, key=lambda outage: (outage[1] or flow["last"] + 1) - outage[0], default=(None, None))
     return (
         cause.change,
         cause.time,
         effect,
         name(before, flow["first_host"]) if before is not None else None,
-        min((hole[1] for hole in holes), default=None),
-        None if is_open or not holes else max(hole[3] for hole in holes),
-        len(holes),
+        start,
+        end or None,
+        len(outages),
         sum(hole[4] for hole in holes),
     )
+
+
+def _outages(holes: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
+    """(from, to) of the times without traffic; to 0: to the end. Requests and replies are lost together."""
+    outages: list[tuple[int, int]] = []
+    for start, end in sorted((hole[1], hole[3]) for hole in holes):
+        if outages and (not outages[-1][1] or start <= outages[-1][1]):
+            before = outages[-1]
+            outages[-1] = before[0], 0 if not before[1] or not end else max(before[1], end)
+        else:
+            outages.append((start, end))
+    return outages
 
 
 def _lost(holes: Sequence[tuple[int, ...]]) -> str:

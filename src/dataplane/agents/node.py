@@ -83,7 +83,7 @@ class Agents:
 
     def update(self, state: ClusterState, services: Iterable[tuple[str, str]]) -> None:
         """Go on with another state, in which only these Services and their EndpointSlices differ, or nodes and pods."""
-        nodes_changed = state.nodes != self.state.nodes
+        nodes_changed = state.nodes is not self.state.nodes and state.nodes != self.state.nodes
         self.state = state
         self.proxier.update(state, services)
         self.flannel.state = state

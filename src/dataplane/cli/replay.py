@@ -194,9 +194,7 @@ def changes(result: Result, most: int = 20) -> str:
     def seconds(time: int | None) -> str:
         return "-" if time is None else f"{(time - first) / 1e9:.3f}"
 
-    rows = [
-        (seconds(row.time), row.change, *(row.effects[effect] or "" for effect in EFFECTS)) for row in result.changes
-    ]
+    rows = [(seconds(row.time), row.change, *(row.effects[effect] for effect in EFFECTS)) for row in result.changes]
     header = ("AT", "CHANGE", *(effect.upper() for effect in EFFECTS))
     parts = [columns(header, rows, ("AT", *header[2:]))]
     found = list(affected(result.columns))
@@ -214,7 +212,7 @@ def changes(result: Result, most: int = 20) -> str:
                 flow["endpoint_before"] or "-",
                 moved or "-",
                 "-" if hole is None else f"{seconds(hole)}s to {'the end' if until is None else seconds(until) + 's'}",
-                flow["lost"] or "",
+                flow["lost"],
             )
         )
     if told:

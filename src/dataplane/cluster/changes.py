@@ -379,8 +379,10 @@ class SetEndpoint:
             addresses.add(self.address)
         touched: dict[Key, tuple[EndpointSlice, ...]] = {}
         last: Endpoint | None = None
-        for key, pieces in state.endpoints.items():
-            if key[0] != self.namespace or (self.service and key[1] != self.service):
+        keys = [(self.namespace, self.service)] if self.service else state.endpoints
+        for key in keys:
+            pieces = state.endpoints.get(key, ())
+            if key[0] != self.namespace:
                 continue
             made = []
             for piece in pieces:

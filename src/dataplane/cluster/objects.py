@@ -11,7 +11,7 @@ integers 4 and 6.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -575,7 +575,7 @@ class ClusterState:
         if given:
             everything = list(self.pods)
             for key, pod in given.items():
-                at = bisect_left(everything, key, key=lambda other: (other.namespace, other.name))
+                at = bisect_left(everything, key, key=_place)
                 everything[at] = pod
             nodes = {pod.node for pod in given.values() if pod.node is not None}
             on_node = {
@@ -592,14 +592,12 @@ class ClusterState:
             object.__setattr__(made, "_on_node", on_node)
             object.__setattr__(made, "_owned", owned)
         if slices:
-            names = {
-                (piece.namespace, piece.name)
-                for key in slices
-                for piece in (*self.endpoints.get(key, ()), *slices[key])
-            }
-            kept = [piece for piece in self.slices if (piece.namespace, piece.name) not in names]
-            kept += [piece for found in slices.values() for piece in found]
-            kept.sort(key=lambda piece: (piece.namespace, piece.name))
+            kept = list(self.slices)
+            for key, found in slices.items():
+                for piece in self.endpoints.get(key, ()):
+                    del kept[bisect_left(kept, _place(piece), key=_place)]
+                for piece in found:
+                    insort(kept, piece, key=_place)
             object.__setattr__(made, "slices", tuple(kept))
             object.__setattr__(made, "endpoints", {**self.endpoints, **slices})
         return made
@@ -621,3 +619,8 @@ class ClusterState:
             warnings=self.warnings,
             settled=Settled(self.families, self.cluster_cidrs, self.service_cidrs, self.node_subnets),
         )
+
+
+def _place(item: PodState | EndpointSlice) -> tuple[str, str]:
+    """What pods and slices are sorted by."""
+    return item.namespace, item.name
