@@ -8,8 +8,9 @@ result.flows()
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -19,11 +20,14 @@ from dataplane.agents.node import Agents, Options
 from dataplane.agents.underlay import OUTSIDE, UNDERLAY
 from dataplane.capture import CaptureReader, CaptureWriter, FolderWriter, open_capture
 from dataplane.cluster import ClusterState, complete, load_manifests
+from dataplane.cluster.changes import Change, running
+from dataplane.cluster.events import Event, load_events, read_change, read_time
 from dataplane.datapath.fabric import Fabric
 from dataplane.errors import CaptureError, ModelError
 from dataplane.host.config import HostConfig
 from dataplane.mapping import parse_mapping
 from dataplane.result import Accounting, Result, collect
+from dataplane.timeline import Place, SyncDelays, Timeline
 
 if TYPE_CHECKING:
     from dataplane.cluster import NodeState, PodState, ServiceState
@@ -39,11 +43,20 @@ class Cluster:
     """
 
     def __init__(
-        self, state: ClusterState, *, mode: str = "iptables", cni: str = "flannel", seed: int = 0, mtu: int = 1500
+        self,
+        state: ClusterState,
+        *,
+        mode: str = "iptables",
+        cni: str = "flannel",
+        seed: int = 0,
+        mtu: int = 1500,
+        kube_version: tuple[int, int] = (1, 30),
     ) -> None:
         self.state = state
         self.seed = seed
-        self.agents = Agents(state, Options(mode=mode, cni=cni, mtu=mtu))
+        self.options = Options(mode=mode, cni=cni, mtu=mtu, version=kube_version)
+        self.agents = Agents(state, self.options)
+        self.events: list[Event] = []
 
     @classmethod
     def load(
@@ -54,15 +67,17 @@ class Cluster:
         nodes: int = 3,
         seed: int = 0,
         mtu: int = 1500,
+        kube_version: tuple[int, int] = (1, 30),
     ) -> Self:
         """Read manifests (files, folders, "-" for the standard input) and fill in what they leave out.
 
         nodes: how many there are where the manifests state none. seed: of every choice that is drawn. mtu: of the nodes' underlay, bytes.
+        kube_version: of the proxies whose behaviour is followed.
         Raises ManifestError for what cannot be read or contradicts itself, ModelError for a mode or CNI plugin that is
         not modelled.
         """
         state = complete(load_manifests(list(paths)), nodes, seed=seed)
-        return cls(state, mode=mode, cni=cni, seed=seed, mtu=mtu)
+        return cls(state, mode=mode, cni=cni, seed=seed, mtu=mtu, kube_version=kube_version)
 
     @property
     def nodes(self) -> Sequence[NodeState]:
@@ -104,6 +119,49 @@ class Cluster:
             fabric.connect(wire.host_a, wire.interface_a, wire.host_b, wire.interface_b)
         return fabric
 
+    def at(self, time: float | str | datetime, change: Change | Mapping[str, object]) -> None:
+        """Let a change happen during the replays that follow.
+
+        time: seconds after the first packet, "5s", "1m30s", or a time of RFC 3339. change: of dataplane.cluster.changes, or
+        a mapping with the fields of an event: `cluster.at(5, {"scale": "deployment/web", "replicas": 5})`. Raises
+        InputError for one that does not parse.
+        """
+        moment, absolute = read_time(time)
+        made = read_change(change) if isinstance(change, Mapping) else change
+        self.events.append(Event(moment, made, absolute, where=f"at {time}"))
+
+    def apply(self, change: Change | Mapping[str, object]) -> None:
+        """Let a change happen now: hosts that are built from here on, and replays, begin with it. What follows from it
+        later happens at once. Raises InputError or ModelError."""
+        first = read_change(change) if isinstance(change, Mapping) else change
+        state = running(self.state)
+        waiting = [(0, 0, first(state) if callable(first) else first)]
+        order = 0
+        while waiting:
+            waiting.sort(key=lambda entry: entry[:2])
+            now, _, following = waiting.pop(0)
+            state, _, later = following.apply(state, self.seed)
+            for delay, then in later:
+                order += 1
+                waiting.append((now + delay, order, then))
+        self.state = state
+        self.agents = Agents(state, self.options)
+
+    def timeline(
+        self,
+        fabric: Fabric,
+        events: Sequence[Event] = (),
+        sync_delay: str | Iterable[str] = (),
+        place: Place | None = None,
+    ) -> Timeline:
+        """What can change the hosts of `fabric()` while packets walk; each timeline begins with the cluster's state.
+
+        sync_delay: [NODE=]TIME[+JITTER], how long after a change kube-proxy writes it. Raises InputError.
+        """
+        delays = SyncDelays.parse([sync_delay] if isinstance(sync_delay, str) else sync_delay)
+        agents = Agents(self.state, self.options)
+        return Timeline(self.state, agents, fabric, events, delays, seed=self.seed, place=place)
+
     def replay(
         self,
         capture: str | os.PathLike[str],
@@ -115,6 +173,8 @@ class Cluster:
         connections: Sequence[str] = (),
         progress: Progress | None = None,
         rows: int = 4096,
+        events: str | os.PathLike[str] | Sequence[Event] = (),
+        sync_delay: str | Iterable[str] = (),
     ) -> Result:
         """Send a capture through the cluster.
 
@@ -122,6 +182,9 @@ class Cluster:
         place. places: patterns of host/interface that are captured. maps: see dataplane.mapping. link_delay_ns: what
         each link adds to a packet's time. connections: hosts whose connections the result shall list. rows: packets per
         batch, which changes no result.
+
+        events: a script of changes, or its events (dataplane.cluster.events); those of `at` happen too. sync_delay: see
+        `timeline`.
 
         A capture that ends badly is replayed up to there; the error is in `Result.error`. Raises CaptureError when
         nothing of it can be read, MappingError for a map that does not parse or names nothing.
@@ -134,12 +197,19 @@ class Cluster:
         for mapping in mappings:
             replay.map(mapping.network, mapping.members, port=mapping.port, to_port=mapping.to_port)
         error = None
+        script = [*(load_events(os.fspath(events)) if isinstance(events, str | os.PathLike) else events), *self.events]
+        timeline = self.timeline(fabric, script, sync_delay, replay.move) if script else None
+        replay.watching = timeline is not None
         with ExitStack() as stack:
             reader = stack.enter_context(open_capture(capture, rows=rows))
             writer = _writer(stack, fabric, write, places)
             try:
                 for batch in reader:
-                    replay.run(batch)
+                    if timeline is None:
+                        replay.run(batch)
+                    else:
+                        _run_with_events(replay, batch, timeline)
+                        _describe_places(writer, fabric)
                     if writer is not None:
                         writer.write(fabric.captured())
                     if progress is not None:
@@ -153,7 +223,7 @@ class Cluster:
             fabric.walk.advance(fabric.walk.now + 10_000_000_000)
             if writer is not None:
                 writer.write(fabric.captured())
-        result = collect(self.state, fabric, replay, reader, error, self.notes + fabric.unmodelled)
+        result = collect(self.state, fabric, replay, reader, error, self.notes + fabric.unmodelled, timeline)
         result.connections = tracked
         return result
 
@@ -172,6 +242,29 @@ class Cluster:
             for ingress in service.ingress:
                 if ingress.ip is not None:
                     replay.place(ingress.ip)
+
+
+def _run_with_events(replay: Replay, batch: PacketBatch, timeline: Timeline) -> None:
+    """Replay a batch, and let everything happen between two packets whose time has come by the second."""
+    count, first = len(batch), 0
+    times = batch.time[:count]
+    if replay.read == 0 and count:
+        timeline.start(int(times[0]))
+    while first < count and timeline.next is not None:
+        due = times[first:] >= timeline.next
+        at = first + int(due.argmax()) if due.any() else count
+        replay.run(batch, first, at)
+        first = at
+        if first < count:
+            timeline.until(int(times[first]))
+    replay.run(batch, first)
+
+
+def _describe_places(writer: CaptureWriter | FolderWriter | None, fabric: Fabric) -> None:
+    """Places that have come with new hosts."""
+    if writer is not None:
+        for name in fabric.places[len(writer.interfaces) :]:
+            writer.add_interface(name)
 
 
 def _writer(

@@ -12,6 +12,7 @@ import numpy as np
 from dataplane._fast.reason import Reason, Verdict
 from dataplane._fast.replay import LeftOut
 from dataplane.agents.underlay import OUTSIDE
+from dataplane.effects import ChangeRow, effect_columns, summary
 from dataplane.errors import CaptureError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dataplane.cluster import ClusterState
     from dataplane.datapath.connections import Connections
     from dataplane.datapath.fabric import Fabric
+    from dataplane.timeline import Timeline
 
 PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 47: "GRE", 58: "ICMPv6", 132: "SCTP", 136: "UDPLITE"}
 LEFT_OUT = {
@@ -161,6 +163,8 @@ class Result:
     notes: list[str] = field(default_factory=list)
     suggestions: list[str] = field(default_factory=list)
     error: CaptureError | None = None
+    changes: list[ChangeRow] = field(default_factory=list)
+    """What happened to the cluster meanwhile, in order, and to how many flows what."""
     connections: dict[str, Connections] = field(default_factory=dict)
     """Of the hosts that were asked for: what they tracked when the last packet had been sent."""
 
@@ -194,21 +198,29 @@ class _Names:
 
     def __init__(self, state: ClusterState, fabric: Fabric) -> None:
         self.hosts = fabric.names
-        self.pods = {ip: str(pod) for pod in state.pods if not pod.host_network for ip in pod.ips}
-        self.nodes = {ip: node.name for node in state.nodes for ip in (*node.addresses, *node.external_addresses)}
+        self.pods: dict[Any, str] = {}
+        self.nodes: dict[Any, str] = {}
         self.fronts: dict[tuple[Any, str, int], tuple[str, str, str]] = {}
+        self.add(state)
+
+    def add(self, state: ClusterState) -> None:
+        """Names of another state, where no earlier one has given them."""
+        self.pods = {ip: str(pod) for pod in state.pods if not pod.host_network for ip in pod.ips} | self.pods
+        nodes = {ip: node.name for node in state.nodes for ip in (*node.addresses, *node.external_addresses)}
+        self.nodes = nodes | self.nodes
         for service in state.services:
             addresses = [*service.cluster_ips, *service.external_ips]
             addresses += [ingress.ip for ingress in service.ingress if ingress.ip is not None]
             for port in service.ports:
                 for address in addresses:
                     text = f"{port.port}/{port.protocol}"
-                    self.fronts[address, port.protocol, port.port] = (service.namespace, service.name, text)
+                    front = (service.namespace, service.name, text)
+                    self.fronts.setdefault((address, port.protocol, port.port), front)
                 if port.node_port:
                     text = f"{port.port}:{port.node_port}/{port.protocol}"
                     for address in self.nodes:
                         key = (address, port.protocol, port.node_port)
-                        self.fronts[key] = (service.namespace, service.name, text)
+                        self.fronts.setdefault(key, (service.namespace, service.name, text))
 
     def of(self, address: Any, host: int) -> str:
         """A pod or a node by its address; the outside by itself; else the address."""
@@ -226,11 +238,20 @@ def collect(
     reader: CaptureReader,
     error: CaptureError | None,
     notes: Iterable[str],
+    timeline: Timeline | None = None,
 ) -> Result:
-    """Put the replay's numbers under the cluster's names."""
+    """Put the replay's numbers under the cluster's names. timeline: what happened meanwhile."""
     names = _Names(state, fabric)
+    if timeline is not None:
+        names.add(timeline.state)
+        names.pods = timeline.names | names.pods
     raw = replay.rows()
     columns = _columns(raw, names)
+    changes: list[ChangeRow] = []
+    if timeline is not None:
+        fronts = list(zip(columns["namespace"], columns["service"], strict=True))
+        columns |= effect_columns(raw, fronts, timeline.happened, names.of)
+        changes = summary(columns, timeline.happened)
     accounting = Accounting(
         read=replay.read,
         decoded=replay.decoded,
@@ -245,7 +266,10 @@ def collect(
         truncated=reader.counts.truncated,
     )
     services, paths = _rows(columns)
-    result = Result(accounting, services, paths, columns, list(notes), _suggest(columns), error)
+    result = Result(accounting, services, paths, columns, list(notes), _suggest(columns), error, changes=changes)
+    ahead = [] if timeline is None else timeline.ahead
+    if ahead:
+        result.notes.append(f"{len(ahead)} changes of the script lie behind the last packet and did not happen")
     if accounting.checksums_completed:
         result.notes.append(
             f"{accounting.checksums_completed} checksums had been left to a network card and were completed"

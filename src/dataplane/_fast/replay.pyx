@@ -84,6 +84,17 @@ cdef struct Given:
     uint8_t mapped
     uint8_t used
 
+cdef struct Hole:
+    # Packets of one direction of a conversation that did not arrive, one after the other.
+    int64_t flow
+    int64_t first           # ns: of the first one lost
+    int64_t last
+    int64_t until           # of the next one that arrived; 0: none did
+    int64_t lost
+    int64_t next            # hole of the same conversation, plus one; 0
+    uint16_t reason         # of the first one
+    uint8_t side            # 0 requests, 1 replies
+
 cdef struct Flow:
     # recorded: of the opener and of the other side
     uint32_t src[4]
@@ -93,6 +104,7 @@ cdef struct Flow:
     uint8_t proto
     uint8_t family
     uint8_t left            # LeftOut: nothing of this flow is sent
+    uint8_t opening         # its last packet was a SYN
     uint8_t mapped
     # in the cluster
     uint32_t client[4]
@@ -118,6 +130,14 @@ cdef struct Flow:
     uint16_t reason         # of the last drop
     uint8_t verdict         # of the last request, or reply
     uint8_t opened          # bits: SYN or first request seen 1, reset by the cluster 2
+    # while the cluster changes
+    int64_t open_hole[2]    # of each direction, plus one; 0
+    int64_t first_hole      # plus one; 0
+    int64_t last_hole
+    int64_t moved_at        # ns: when it first reached another end; 0
+    int64_t reset_at        # ns: when that was in the middle of a TCP connection; 0
+    uint32_t first_dst[4]   # the end that it reached first
+    int32_t first_host
 
 
 cdef inline uint64_t mix(uint64_t h, uint64_t v) noexcept nogil:
@@ -290,6 +310,10 @@ cdef class Replay:
     cdef readonly int64_t delivered
     cdef readonly int64_t consumed
     cdef readonly int64_t completed_checksums
+    cdef Hole *holes
+    cdef int64_t hole_count
+    cdef int64_t hole_room
+    cdef public bint watching
     cdef int64_t dropped_by[96]
     cdef int64_t left_by[16]
 
@@ -312,6 +336,7 @@ cdef class Replay:
         free(self.members)
         free(self.given)
         free(self.flows)
+        free(self.holes)
         free(self.buckets)
         free(self.waits.rows)
 
@@ -359,6 +384,20 @@ cdef class Replay:
         value.host = host
         if self.find(value.address, value.family) == NULL:
             self.put(&value)
+
+    def move(self, address, int32_t host):
+        """An address lives at another host from now on: a new pod has it, or a Service."""
+        cdef Place value
+        cdef Place *known
+        memset(&value, 0, sizeof(value))
+        value.family = address_words(address, value.address)
+        value.kind = PLACE_HOST if host >= 0 else PLACE_SERVICE
+        value.host = host
+        known = self.find(value.address, value.family)
+        if known == NULL:
+            self.put(&value)
+        else:
+            known[0] = value
 
     def map(self, network, members=(), *, int port=0, int to_port=0):
         """Give recorded addresses a place: the first rule that covers an address counts. No members: outside."""
@@ -604,9 +643,15 @@ cdef class Replay:
                     f.seen_dport = d.dport
                     if icmp:
                         f.seen_sport = f.seen_dport = d.sport
+                    f.first_host = d.host
+                    memcpy(f.first_dst, d.dst, 16)
                 elif d.host != f.server_host or not same_address(d.dst, f.seen_dst):
                     # A new connection with the same ports, or a Service without affinity: follow it.
                     f.moved += 1
+                    if not f.moved_at:
+                        f.moved_at = f.last
+                    if f.proto == IPPROTO_TCP and not f.opening and not f.reset_at:
+                        f.reset_at = f.last
                     f.server_host = d.host
                     memcpy(f.seen_src, d.src, 16)
                     memcpy(f.seen_dst, d.dst, 16)
@@ -648,6 +693,7 @@ cdef class Replay:
         cdef int side, slot
         cdef bint fragment = fragment_key(p, &key)
         slot = <int>(key & 4095)
+        cdef int64_t time = p.time
         if proto == IPPROTO_ICMP and p.family == 4 and p.transport != NULL and not p.field[<int>FIELD_FRAGMENT]:
             if not p.field[<int>FIELD_L4] or p.tail - p.transport < 8:
                 return LEFT_MALFORMED
@@ -701,6 +747,7 @@ cdef class Replay:
         else:
             rewrite(p, f.client, f.client_port, f.server, f.server_port)
         self.injected += 1
+        f.opening = p.field[<int>FIELD_TCP_FLAGS] & TCP_SYN != 0
         memset(&net.deliveries[0], 0, sizeof(Delivery))
         net.first_row = row
         p.row = row
@@ -708,26 +755,66 @@ cdef class Replay:
         walk_send(net, p, f.server_host if reverse else f.client_host, False)
         self.settle_late(net)
         # The flow table does not move while a packet walks.
+        if self.watching:
+            self.watch(index, f, side, &net.deliveries[0], time)
         f.verdict = net.deliveries[0].verdict
         if f.verdict != Verdict.QUEUED or not waiting_add(&self.waits, row, index << 1 | side):
             self.settle(f, side, &net.deliveries[0])
         return LEFT_NOTHING
 
-    def run(self, PacketBatch batch):
-        """Replay the packets of a decoded batch, in order. Its bytes are rewritten; verdict and reason of each row are
-        written to it."""
+    cdef void watch(self, int64_t index, Flow *f, int side, const Delivery *d, int64_t time) noexcept nogil:
+        """Note from when to when packets of a conversation are lost. One that still waits for a neighbour counts as
+        lost: where there is one, it answers at once."""
+        cdef bint lost = d.verdict == Verdict.DROPPED or d.verdict == Verdict.NONE or d.verdict == Verdict.QUEUED
+        cdef Hole *hole
+        cdef Hole *grown
+        cdef int64_t room
+        if not lost:
+            if f.open_hole[side]:
+                self.holes[f.open_hole[side] - 1].until = time
+                f.open_hole[side] = 0
+            return
+        if f.open_hole[side] == 0:
+            if self.hole_count == self.hole_room:
+                room = 2 * self.hole_room + 256
+                grown = <Hole *>realloc(self.holes, room * sizeof(Hole))
+                if grown == NULL:
+                    return
+                self.holes = grown
+                self.hole_room = room
+            hole = &self.holes[self.hole_count]
+            memset(hole, 0, sizeof(Hole))
+            hole.flow = index
+            hole.first = time
+            hole.reason = d.reason
+            hole.side = side
+            self.hole_count += 1
+            if f.last_hole:
+                self.holes[f.last_hole - 1].next = self.hole_count
+            else:
+                f.first_hole = self.hole_count
+            f.last_hole = f.open_hole[side] = self.hole_count
+        hole = &self.holes[f.open_hole[side] - 1]
+        hole.last = time
+        hole.lost += 1
+
+    def run(self, PacketBatch batch, int64_t first=0, last=None):
+        """Replay the packets of a decoded batch, in order; only the rows from `first` up to `last`, if given. Its bytes
+        are rewritten; verdict and reason of each row are written to it."""
         cdef Rows *rows = &batch.rows
         cdef Network *net = &self.walk.net
         cdef Packet *p
-        cdef int64_t i, count = rows.count
+        cdef int64_t i, count = rows.count if last is None else last
         cdef uint8_t left
         cdef Delivery delivery
+        if not 0 <= first <= count <= rows.count:
+            raise IndexError(f"rows {first} to {count} of {rows.count}")
         memset(&delivery, 0, sizeof(delivery))
         with nogil:
             net.deliveries = &delivery
             net.delivery_count = 1
             net.keep_late = 1
-            for i in range(count):
+            for i in range(first, count):
                 if net.timer_count and net.timers[0].time <= rows.time[i]:
                     # No row is the current one while only time passes.
                     net.first_row = self.read + count
@@ -750,7 +837,7 @@ cdef class Replay:
                     self.left_by[<int>LEFT_MALFORMED] += 1
                     continue
                 self.decoded += 1
-                left = self.step(net, p, self.read + i)
+                left = self.step(net, p, self.read + i - first)
                 if left != LEFT_NOTHING:
                     packet_give(net, p)
                     self.left_by[left] += 1
@@ -758,7 +845,7 @@ cdef class Replay:
                 rows.verdict[i] = delivery.verdict
                 rows.reason[i] = delivery.reason
             net.deliveries = NULL
-        self.read += count
+        self.read += count - first
 
     cdef bint fill(self, Network *net, Packet *p, const Rows *rows, int64_t i) noexcept nogil:
         """Point the packet at the row's network header and read its words; False when there is no whole header."""
@@ -818,10 +905,22 @@ cdef class Replay:
     def __len__(self):
         return self.flow_count
 
+    cdef list holes_of(self, const Flow *f):
+        cdef list found = []
+        cdef int64_t at = f.first_hole
+        cdef const Hole *hole
+        while at:
+            hole = &self.holes[at - 1]
+            found.append((hole.side, hole.first, hole.last, hole.until, hole.lost, hole.reason))
+            at = hole.next
+        return found
+
     def rows(self):
         """The conversations, in order of their first packets: a dict of equally long lists and arrays.
 
-        Addresses are `ipaddress` objects; counters have a column each for requests and replies; times ns.
+        Addresses are `ipaddress` objects; counters have a column each for requests and replies; times ns. holes: where
+        `watching`, (0 requests or 1 replies, time of the first and the last packet that was lost, of the next one that
+        arrived or 0, how many were lost, Reason of the first).
         """
         cdef int64_t i, n = self.flow_count
         cdef Flow *f
@@ -832,7 +931,8 @@ cdef class Replay:
                 "recorded_server", "recorded_server_port", "client_host", "server_host", "endpoint", "endpoint_port",
                 "seen_client", "seen_client_port", "requests", "replies", "request_bytes", "reply_bytes",
                 "requests_delivered", "replies_delivered", "requests_dropped", "replies_dropped", "exact", "moved",
-                "first", "last", "reason", "verdict", "left_out",
+                "first", "last", "reason", "verdict", "left_out", "moved_at", "reset_at", "first_endpoint", "first_host",
+                "holes",
             )
         }
         for i in range(n):
@@ -867,4 +967,9 @@ cdef class Replay:
             result["reason"].append(f.reason)
             result["verdict"].append(f.verdict)
             result["left_out"].append(f.left)
+            result["moved_at"].append(f.moved_at)
+            result["reset_at"].append(f.reset_at)
+            result["first_endpoint"].append(words_address(f.first_dst, f.family) if f.server_host >= 0 else None)
+            result["first_host"].append(f.first_host)
+            result["holes"].append(self.holes_of(f))
         return result

@@ -11,7 +11,7 @@ Configurations are made when they are asked for; a cluster of thousands of nodes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
@@ -21,6 +21,7 @@ from dataplane.agents.cni.flannel import NET_CONF, Flannel, flannel_options
 from dataplane.agents.firewall import Firewall
 from dataplane.agents.forwarding import own_entries
 from dataplane.agents.identity import stable_mac
+from dataplane.agents.kubeproxy.node_proxy import NodeProxy
 from dataplane.agents.kubeproxy.options import proxy_options
 from dataplane.agents.kubeproxy.proxier import Proxier
 from dataplane.agents.kubeproxy.sysctls import proxy_sysctls
@@ -79,6 +80,25 @@ class Agents:
         self.proxier = Proxier(state, self.proxy, self.options.version)
         self.flannel = Flannel(state, flannel_options(_config(state, NET_CONF), state), ETH0, self.options.mtu)
         self._gateways = {family: gateway(state, family) for family in state.families}
+
+    def update(self, state: ClusterState, services: Iterable[tuple[str, str]]) -> None:
+        """Go on with another state, in which only these Services and their EndpointSlices differ, or nodes and pods."""
+        nodes_changed = state.nodes is not self.state.nodes and state.nodes != self.state.nodes
+        self.state = state
+        self.proxier.update(state, services)
+        self.flannel.state = state
+        if nodes_changed:
+            self.flannel = Flannel(state, self.flannel.options, ETH0, self.options.mtu)
+
+    def network(self, name: str) -> HostConfig:
+        """The configuration of a node without its rules."""
+        config, entries = self._network(self.node(name))
+        return config.with_(fdb=(*own_entries(config), *entries))
+
+    def node_proxy(self, name: str) -> NodeProxy:
+        """The kube-proxy of a node, for a cluster that changes."""
+        node = self.node(name)
+        return NodeProxy(self.proxier, node, (entry.address.ip for entry in self._network(node)[0].addresses))
 
     def node(self, name: str) -> NodeState:
         node = self.state.node(name)

@@ -80,10 +80,23 @@ class FolderWriter:
         self._size = 0
         self.packets = 0
         Path(folder).mkdir(parents=True, exist_ok=True)
-        suffix = ".pcap.gz" if compress else ".pcap"
-        self.paths = [Path(folder, name) for name in file_names(interfaces, suffix)]
+        self._folder = folder
+        self.interfaces = list(interfaces)
+        self.paths = self._paths()
         for path, link_type in zip(self.paths, link_types, strict=True):
             path.write_bytes(self._pack(file_header(link_type, True, sys.byteorder)))
+
+    def _paths(self) -> list[Path]:
+        suffix = ".pcap.gz" if self._compress else ".pcap"
+        return [Path(self._folder, name) for name in file_names(self.interfaces, suffix)]
+
+    def add_interface(self, name: str, link_type: int = _ETHERNET) -> int:
+        """Make a file for one more interface; gives its index."""
+        self.interfaces.append(name)
+        self._link_types = np.append(self._link_types, np.uint16(link_type))
+        self.paths = self._paths()
+        self.paths[-1].write_bytes(self._pack(file_header(link_type, True, sys.byteorder)))
+        return len(self.paths) - 1
 
     def write(self, batch: PacketBatch, rows: Rows = None) -> None:
         """Write packets, each to the file that `batch.interface` says.

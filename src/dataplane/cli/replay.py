@@ -16,6 +16,7 @@ from dataplane.cli import EXPECTED, FAILED, UNEXPECTED
 from dataplane.cli.options import Cni, Manifests, Mode, Mtu, Nodes, Seed, report
 from dataplane.cli.progress import progress
 from dataplane.cli.table import columns, comma_separated, structured
+from dataplane.effects import EFFECTS, MOVED, RESET, affected
 from dataplane.emulation import Cluster, Progress, replay_host
 from dataplane.errors import InputError
 from dataplane.host import HostConfig
@@ -42,6 +43,11 @@ def replay(
     write: Annotated[str | None, Parameter(name=["--write", "-w"], metavar="OUT")] = None,
     capture_: Annotated[str, Parameter(name="--capture", metavar="PLACES")] = "*",
     link_delay: Annotated[str, Parameter(metavar="TIME")] = "0ns",
+    events: Annotated[str | None, Parameter(metavar="FILE")] = None,
+    sync_delay: Annotated[
+        tuple[str, ...], Parameter(negative=(), show_default=False, metavar="[NODE=]TIME[+JITTER]")
+    ] = (),
+    kube_version: Annotated[str, Parameter(metavar="VERSION")] = "1.30",
     flows: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     output: Annotated[Form, Parameter(name=["--output", "-o"])] = "table",
 ) -> int:
@@ -69,6 +75,12 @@ def replay(
         Places to write, with wildcards and commas: node-1/*, */cni0, default/web-0/eth0.
     link_delay
         What each link adds to a packet's time: 50us, 1ms.
+    events
+        A script of what changes in the cluster meanwhile, YAML; - is the standard input.
+    sync_delay
+        How long after a change kube-proxy writes it to its node, and up to how much longer by chance.
+    kube_version
+        Whose kube-proxy is followed, where versions differ: from 1.32 on it cleans up UDP connections in another way.
     flows
         A table of all flows to write: .parquet, .arrow, .csv or .jsonl.
     output
@@ -82,11 +94,24 @@ def replay(
         if host is None:
             if in_:
                 raise InputError("replay", field="--in", message="goes with --host")
-            loaded = Cluster.load(*cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu)
+            if events is None and sync_delay:
+                raise InputError("replay", field="--sync-delay", message="goes with --events")
+            loaded = Cluster.load(
+                *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, kube_version=version(kube_version)
+            )
             result = loaded.replay(
-                capture, write=write, places=capture_, maps=map, link_delay_ns=delay, progress=advance
+                capture,
+                events=events if events is not None else (),
+                sync_delay=sync_delay,
+                write=write,
+                places=capture_,
+                maps=map,
+                link_delay_ns=delay,
+                progress=advance,
             )
         else:
+            if events is not None:
+                raise InputError("replay", field="--events", message="goes with a cluster (-c)")
             result = _through_host(capture, host, in_, map, write, capture_, seed, advance)
     report(result.notes)
     if flow_file is not None:
@@ -125,6 +150,14 @@ def _through_host(
     return replay_host(capture, config, interface, write=write, places=places, seed=seed, progress=advance)
 
 
+def version(text: str) -> tuple[int, int]:
+    """(1, 30) of "1.30", "v1.30.5"."""
+    match = re.fullmatch(r"v?1\.(\d{1,3})(?:\.\d+)?", text)
+    if match is None:
+        raise InputError("replay", field="--kube-version", message=f"{text!r} is no version; 1.30 is one")
+    return 1, int(match[1])
+
+
 def _duration(text: str) -> int:
     """ns of "50us", "1.5ms", "0"."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s)?", text)
@@ -148,7 +181,45 @@ def text(result: Result, form: Form) -> str:
         header = ("PATH", "PORT", "PACKETS", "FLOWS", "VERDICT")
         rows = [(row.name, row.port, row.packets, row.flows, row.verdict) for row in result.paths]
         parts.append(columns(header, rows, NUMBERS))
+    if result.changes:
+        parts.append(changes(result))
     parts.append(result.accounting.line() + "\n")
+    return "\n".join(parts)
+
+
+def changes(result: Result, most: int = 20) -> str:
+    """What changed in the cluster, and what that did to flows; times are seconds after the first packet."""
+    first = min(result.columns["first"], default=0)
+
+    def seconds(time: int | None) -> str:
+        return "-" if time is None else f"{(time - first) / 1e9:.3f}"
+
+    rows = [(seconds(row.time), row.change, *(row.effects[effect] for effect in EFFECTS)) for row in result.changes]
+    header = ("AT", "CHANGE", *(effect.upper() for effect in EFFECTS))
+    parts = [columns(header, rows, ("AT", *header[2:]))]
+    found = list(affected(result.columns))
+    told = []
+    for i in found[:most]:
+        flow = {name: values[i] for name, values in result.columns.items()}
+        hole = flow["black_hole_from"]
+        until = flow["black_hole_to"]
+        moved = flow["endpoint_name"] if flow["effect"] in (MOVED, RESET) else None
+        told.append(
+            (
+                f"{flow['client_name']}:{flow['client_port']}",
+                f"{flow['service'] or flow['server']}:{flow['server_port']}/{flow['protocol']}",
+                flow["effect"],
+                flow["endpoint_before"] or "-",
+                moved or "-",
+                "-" if hole is None else f"{seconds(hole)}s to {'the end' if until is None else seconds(until) + 's'}",
+                flow["lost"],
+            )
+        )
+    if told:
+        header = ("CLIENT", "TO", "EFFECT", "FROM ENDPOINT", "TO ENDPOINT", "BLACK HOLE", "LOST")
+        parts.append(columns(header, told, ("LOST",)))
+    if len(found) > most:
+        parts.append(f"and {len(found) - most} more flows; --flows writes all\n")
     return "\n".join(parts)
 
 
@@ -189,6 +260,10 @@ def _plain(result: Result) -> dict[str, Any]:
         "asExpected": result.as_expected,
         "services": [plain(row) for row in result.services],
         "paths": [plain(row) for row in result.paths],
+        "changes": [
+            {"at": row.time, "change": row.change, "flows": {name: n for name, n in row.effects.items() if n}}
+            for row in result.changes
+        ],
         "accounting": result.accounting.as_dict(),
         "notes": list(result.notes),
         "suggestions": list(result.suggestions),

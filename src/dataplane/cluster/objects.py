@@ -11,7 +11,9 @@ integers 4 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Literal
@@ -560,6 +562,46 @@ class ClusterState:
     def node_subnet(self, family: Family) -> Network | None:
         return next((network for network in self.node_subnets if network.version == family), None)
 
+    def changed(
+        self, pods: Iterable[PodState] = (), slices: Mapping[tuple[str, str], tuple[EndpointSlice, ...]] | None = None
+    ) -> ClusterState:
+        """The same cluster, where some pods are in another condition, and some Services have other EndpointSlices.
+
+        pods: of the same names, nodes, addresses and owners as before. slices: by (namespace, Service name). This costs
+        what changes and a copy of the indexes; for anything else make a new state.
+        """
+        made = copy(self)
+        given = {(pod.namespace, pod.name): pod for pod in pods}
+        if given:
+            everything = list(self.pods)
+            for key, pod in given.items():
+                at = bisect_left(everything, key, key=_place)
+                everything[at] = pod
+            nodes = {pod.node for pod in given.values() if pod.node is not None}
+            on_node = {
+                **self._on_node,
+                **{n: [given.get((p.namespace, p.name), p) for p in self._on_node.get(n, ())] for n in nodes},
+            }
+            namespaces = {namespace for namespace, _ in given}
+            owned = {
+                key: [given.get((p.namespace, p.name), p) for p in found] if key[0] in namespaces else found
+                for key, found in self._owned.items()
+            }
+            object.__setattr__(made, "pods", tuple(everything))
+            object.__setattr__(made, "_pods", {**self._pods, **given})
+            object.__setattr__(made, "_on_node", on_node)
+            object.__setattr__(made, "_owned", owned)
+        if slices:
+            kept = list(self.slices)
+            for key, found in slices.items():
+                for piece in self.endpoints.get(key, ()):
+                    del kept[bisect_left(kept, _place(piece), key=_place)]
+                for piece in found:
+                    insort(kept, piece, key=_place)
+            object.__setattr__(made, "slices", tuple(kept))
+            object.__setattr__(made, "endpoints", {**self.endpoints, **slices})
+        return made
+
     def objects(self) -> Objects:
         """The cluster as stated objects: `complete` gives this state again. Slices that were built are left out,
         because they follow from the pods."""
@@ -577,3 +619,8 @@ class ClusterState:
             warnings=self.warnings,
             settled=Settled(self.families, self.cluster_cidrs, self.service_cidrs, self.node_subnets),
         )
+
+
+def _place(item: PodState | EndpointSlice) -> tuple[str, str]:
+    """What pods and slices are sorted by."""
+    return item.namespace, item.name

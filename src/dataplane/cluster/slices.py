@@ -125,14 +125,14 @@ def build(
                 continue
             ports = resolved.get(id(pod.spec))
             if ports is None:
-                ports = resolved[id(pod.spec)] = _resolve(service, pod)
-            groups.setdefault(ports, []).append(_endpoint(service, pod, str(address), zones))
+                ports = resolved[id(pod.spec)] = resolved_ports(service, pod)
+            groups.setdefault(ports, []).append(endpoint_of(service, pod, str(address), zones))
         kind = "IPv4" if family == 4 else "IPv6"
         number = 0
         for ports, endpoints in groups.items() or [((), [])]:
             for first in range(0, max(1, len(endpoints)), PER_SLICE):
                 piece = tuple(endpoints[first : first + PER_SLICE])
-                yield _slice(service, kind, number, ports, piece, CONTROLLER, service.labels)
+                yield slice_of(service, kind, number, ports, piece, CONTROLLER, service.labels)
                 number += 1
 
 
@@ -154,7 +154,7 @@ def _check_targets(service: ServiceState, pods: Sequence[PodState]) -> None:
                 )
 
 
-def _resolve(service: ServiceState, pod: PodState) -> Ports:
+def resolved_ports(service: ServiceState, pod: PodState) -> Ports:
     """The ports of an endpoint; one whose name the pod does not have is left out."""
     ports = []
     for port in service.ports:
@@ -165,7 +165,8 @@ def _resolve(service: ServiceState, pod: PodState) -> Ports:
     return tuple(ports)
 
 
-def _endpoint(service: ServiceState, pod: PodState, address: str, zones: Mapping[str, str]) -> Endpoint:
+def endpoint_of(service: ServiceState, pod: PodState, address: str, zones: Mapping[str, str]) -> Endpoint:
+    """The entry of a pod. zones: of the nodes, by name."""
     node = pod.node or ""
     zone = zones.get(node, "")
     ready = service.publish_not_ready_addresses or (pod.ready and not pod.terminating)
@@ -184,7 +185,7 @@ def _endpoint(service: ServiceState, pod: PodState, address: str, zones: Mapping
     )
 
 
-def _slice(
+def slice_of(
     service: ServiceState,
     kind: str,
     number: int,
@@ -222,7 +223,7 @@ def mirror(service: ServiceState, legacy: Endpoints) -> Iterator[EndpointSlice]:
             endpoints = [e for e in subset.endpoints[:MIRRORED] if parse_address(e.address).version == family]
             for first in range(0, len(endpoints), PER_SLICE):
                 piece = tuple(endpoints[first : first + PER_SLICE])
-                yield _slice(service, kind, number, subset.ports, piece, manager, legacy.labels)
+                yield slice_of(service, kind, number, subset.ports, piece, manager, legacy.labels)
                 number += 1
 
 

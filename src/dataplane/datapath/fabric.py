@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 
 from dataplane._fast.batch import PacketBatch
 from dataplane._fast.host import CompiledHost
+from dataplane._fast.host_change import cut, set_up
 from dataplane._fast.walk import Walk
 from dataplane.datapath.compile import compile_host
 from dataplane.datapath.connections import Connections, connections
+from dataplane.datapath.reconfigure import reconfigure, unplug
+from dataplane.datapath.running_host import RunningHost
 from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
 
@@ -28,8 +31,9 @@ class Fabric:
         self.names: list[str] = []
         self.places: list[str] = []
         self.unmodelled: list[str] = []
-        self._hosts: list[CompiledHost] = []
-        self._slots: list[dict[str, int]] = []
+        self._running: list[RunningHost] = []
+        self._wires: dict[tuple[str, str], tuple[str, str]] = {}
+        self._patterns: list[str] = []
 
     def add(self, name: str, config: HostConfig, *, listening: bool = True) -> int:
         """Add a host and give its id. listening: see Host."""
@@ -40,33 +44,91 @@ class Fabric:
         self.walk.add(compiled.host)
         self.ids[name] = host_id
         self.names.append(name)
-        self._hosts.append(compiled.host)
-        self._slots.append(dict(compiled.slots))
+        self._running.append(RunningHost(compiled, config))
+        self._capture(host_id, compiled.slots)
         self.unmodelled.extend(f"{name}: {what}" for what in compiled.unmodelled)
         return host_id
 
-    def _at(self, name: str, interface: str) -> tuple[int, int]:
+    def running(self, name: str) -> RunningHost:
+        """A host as it is now. ModelError where there is none."""
         if name not in self.ids:
             raise ModelError(f"no host {name!r}")
-        host_id = self.ids[name]
-        if interface not in self._slots[host_id]:
+        return self._running[self.ids[name]]
+
+    def _at(self, name: str, interface: str) -> tuple[int, int]:
+        slots = self.running(name).slots
+        if interface not in slots:
             raise ModelError(f"host {name!r} has no interface {interface!r}")
-        return host_id, self._slots[host_id][interface]
+        return self.ids[name], slots[interface]
 
     def connect(self, host_a: str, interface_a: str, host_b: str, interface_b: str) -> None:
         """Lay a wire."""
         self.walk.connect(*self._at(host_a, interface_a), *self._at(host_b, interface_b))
+        self._wires[host_a, interface_a] = host_b, interface_b
+        self._wires[host_b, interface_b] = host_a, interface_a
+
+    @property
+    def wired(self) -> Set[tuple[str, str]]:
+        """Every (host, interface) that has a wire."""
+        return self._wires.keys()
+
+    # ---- while packets walk ----------------------------------------------------------------------------------------
+
+    def reconfigure(self, name: str, config: HostConfig) -> None:
+        """Give a running host another configuration, but for its rules. See dataplane.datapath.reconfigure."""
+        before = set(self.running(name).slots)
+        self.unmodelled.extend(f"{name}: {what}" for what in reconfigure(self.running(name), config))
+        slots = self.running(name).slots
+        self._capture(self.ids[name], {link: slot for link, slot in slots.items() if link not in before})
+
+    def remove(self, name: str) -> None:
+        """A host goes for good: its veth pairs go with it, at the other end too; of other wires the other end stays.
+
+        Its name may be given again, and then means another host.
+        """
+        self.fail(name)
+        for interface in list(self.running(name).slots):
+            other = self._wires.pop((name, interface), None)
+            if other is None:
+                continue
+            self._wires.pop(other, None)
+            cut(self.walk, *self._at(name, interface))
+            link = self.running(other[0]).config.link(other[1])
+            if link is not None and link.kind == "veth":
+                unplug(self.running(other[0]), other[1])
+        del self.ids[name]
+
+    def fail(self, name: str) -> None:
+        """A host stops: nothing of it sends or receives any more, and whoever is wired to it loses the carrier."""
+        running = self.running(name)
+        for interface, slot in running.slots.items():
+            set_up(running.host, slot, False)
+            other = self._wires.get((name, interface))
+            if other is not None:
+                far = self.running(other[0])
+                set_up(far.host, far.slots[other[1]], False)
+
+    # ---- captures --------------------------------------------------------------------------------------------------
 
     def capture(self, patterns: Iterable[str]) -> Sequence[str]:
-        """Capture at every place, host/interface, that a pattern covers (`node-1/*`); the places, by their numbers."""
-        wanted = list(patterns)
-        for host_id, name in enumerate(self.names):
-            for interface, slot in self._slots[host_id].items():
-                place = f"{name}/{interface}"
-                if any(fnmatchcase(place, pattern) for pattern in wanted):
-                    self.walk.capture(host_id, slot, len(self.places))
-                    self.places.append(place)
+        """Capture at every place, host/interface, that a pattern covers (`node-1/*`); the places, by their numbers.
+
+        Places of hosts and interfaces that come later are added to `places`.
+        """
+        self._patterns = list(patterns)
+        for host_id in range(len(self.names)):
+            self._capture(host_id, self._running[host_id].slots)
         return self.places
+
+    def _capture(self, host_id: int, slots: Mapping[str, int]) -> None:
+        for interface, slot in slots.items() if self._patterns else ():
+            place = f"{self.names[host_id]}/{interface}"
+            if any(fnmatchcase(place, pattern) for pattern in self._patterns):
+                # A pod that has come back is the same place.
+                number = self.places.index(place) if place in self.places else len(self.places)
+                if number == len(self.places):
+                    self.places.append(place)
+                self.walk.capture(host_id, slot, number)
 
     def captured(self) -> PacketBatch:
         """Take what was captured since the last call; `interface` is the place's number."""
@@ -79,6 +141,4 @@ class Fabric:
 
     def compiled(self, name: str) -> CompiledHost:
         """The compiled host, for its counters and tables."""
-        if name not in self.ids:
-            raise ModelError(f"no host {name!r}")
-        return self._hosts[self.ids[name]]
+        return self.running(name).host

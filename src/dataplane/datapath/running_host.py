@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dataplane._fast.conntrack_delete import delete_connections
 from dataplane._fast.host import CompiledHost
 from dataplane.datapath.compile import Compiled
 from dataplane.datapath.compile_sets import Sets, refused_sets
 from dataplane.datapath.hooks import counted
-from dataplane.datapath.running_rules import RunningRules
+from dataplane.datapath.running_rules import NAMES_INTERFACE, RunningRules
 from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
 from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
@@ -23,6 +25,7 @@ class RunningHost:
         self.config = config
         self.slots = dict(compiled.slots)
         self._rules: dict[int, RunningRules] = {}
+        self._names_interfaces: dict[int, bool] = {}
 
     def restore(self, restore: Restore) -> None:
         """`iptables-restore --noflush`, or `ip6tables-restore` by the family. DumpError as RunningRules.restore;
@@ -50,6 +53,20 @@ class RunningHost:
                 sets = Sets(compiled.sets, index, refused_sets(self.config.ipsets))
             running = self._rules[family] = RunningRules(compiled, ruleset, self.slots, sets)
         return running
+
+    def interfaces_changed(self, names: Sequence[str]) -> None:
+        """Interfaces of these names came or went: rules that name interfaces are looked at again."""
+        if not names:
+            return
+        for family, ruleset in ((4, self.config.iptables), (6, self.config.ip6tables)):
+            if ruleset is None:
+                continue
+            if family not in self._names_interfaces:
+                self._names_interfaces[family] = any(
+                    NAMES_INTERFACE.search(rule.text) is not None for _, _, rule in ruleset.rules()
+                )
+            if family in self._rules or self._names_interfaces[family]:
+                self.rules(family).interfaces_changed(self.slots, names)
 
     def ruleset(self, family: int) -> Ruleset | None:
         """The rules of a family with their counters as they are now; None without."""

@@ -36,7 +36,7 @@ _PLAIN = (int(OpKind.OP_WORD), int(OpKind.OP_HEADER))
 # Tests that remember by themselves: a rewritten rule begins anew.
 _OWN_MEMORY = (int(OpKind.OP_STATISTIC_NTH), int(OpKind.OP_LIMIT), int(OpKind.OP_CONNLIMIT))
 _JUMPS = (int(TargetKind.TARGET_JUMP), int(TargetKind.TARGET_GOTO))
-_INTERFACES = re.compile(r"(?:^|\s)(?:-i|-o|--physdev-in|--physdev-out)\s+(\S+)")
+NAMES_INTERFACE = re.compile(r"(?:^|\s)(?:-i|-o|--physdev-in|--physdev-out)\s+(\S+)")
 
 
 class _Rows:
@@ -423,7 +423,7 @@ class RunningRules:
 
     def _note_interfaces(self, key: Key, texts: Sequence[str]) -> None:
         assert self._by_interface is not None
-        patterns = {found for text in texts for found in _INTERFACES.findall(text)}
+        patterns = {found for text in texts for found in NAMES_INTERFACE.findall(text)}
         if patterns:
             self._by_interface[key] = patterns
         else:

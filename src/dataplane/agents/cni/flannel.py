@@ -189,7 +189,7 @@ class Flannel:
             direct = self.options.direct_routing and subnet is not None and node.address(family) in subnet
             near = subnet if direct else None
             for lease in self.leases[family]:
-                if lease.node is node:
+                if lease.node.name == node.name:
                     continue
                 if self.options.backend == "host-gw" or (near is not None and lease.public in near):
                     routes.append(lease.direct)
