@@ -18,6 +18,7 @@ cdef void walk_send(Network *net, Packet *p, int32_t host, bint raw) noexcept no
 @cython.final
 cdef class Walk:
     cdef Network net
+    cdef readonly object last       # where the last packet of the last batch was delivered; None: nowhere
     cdef list hosts             # CompiledHost by id; keeps their memory alive
     cdef Interface *at(self, int host, int slot) except NULL
     cdef object inject(self, int32_t host, int32_t slot, PacketBatch batch)

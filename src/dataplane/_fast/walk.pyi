@@ -1,3 +1,4 @@
+from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias, final
 
 import numpy as np
@@ -7,6 +8,7 @@ from dataplane._fast.batch import PacketBatch
 from dataplane._fast.host import CompiledHost
 from dataplane._fast.reason import Verdict
 
+_Address: TypeAlias = IPv4Address | IPv6Address
 _Taken: TypeAlias = tuple[PacketBatch, npt.NDArray[np.int32], npt.NDArray[np.int64]]
 
 @final
@@ -14,6 +16,8 @@ class Walk:
     keep_emitted: bool
     link_delay: int
     def __new__(cls) -> Walk: ...
+    @property
+    def last(self) -> tuple[int, _Address, int, _Address, int] | None: ...
     @property
     def now(self) -> int: ...
     @property

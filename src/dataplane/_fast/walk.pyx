@@ -16,6 +16,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
+from dataplane._fast.address cimport words_address
 from dataplane._fast.batch cimport PacketBatch, Rows, batch_append
 from dataplane._fast.bridge cimport bridge_receive, bridge_resume, bridge_transmit
 from dataplane._fast.defrag cimport fragments_timer
@@ -36,7 +37,7 @@ from dataplane._fast.network cimport (
     sink_free, timer_take,
 )
 from dataplane._fast.packet cimport FIELD_MARK, PACKET_HOST, Packet
-from dataplane._fast.reason cimport Reason
+from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.reassembly cimport Reassembly
 from dataplane._fast.resolve cimport neighbour_timer
 from dataplane._fast.route cimport route_output, route_raw_output
@@ -349,6 +350,13 @@ cdef class Walk:
                 rows.reason[i] = deliveries[i].reason
             net.deliveries = NULL
             net.first_row += count
+        self.last = None
+        if count and deliveries[count - 1].verdict == Verdict.DELIVERED:
+            self.last = (
+                deliveries[count - 1].host,
+                words_address(deliveries[count - 1].src, deliveries[count - 1].family), deliveries[count - 1].sport,
+                words_address(deliveries[count - 1].dst, deliveries[count - 1].family), deliveries[count - 1].dport,
+            )
         free(deliveries)
 
     def captured(self):
