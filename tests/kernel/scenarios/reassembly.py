@@ -406,6 +406,17 @@ def of_its_own_to_itself(node: Node) -> None:
 
 
 @scenario(families=(4, 6))
+def larger_than_the_link_of_its_own(node: Node) -> None:
+    """The node's own packet, header and all, that the link does not take: the socket refuses it, and nobody cuts it."""
+    _, server = node.router(far_mtu=1300)
+    node.rules("-A OUTPUT")
+    own = Peer(node, "eth1", "", node.address("eth1"), "")
+    for length in (1300, 1301):
+        header = 28 if node.family == 4 else 48
+        node.send(own.packet(UDP(sport=4000, dport=53) / DATA[: length - header], to=server))
+
+
+@scenario(families=(4, 6))
 def large_ping(node: Node) -> None:
     """An echo request in fragments to the node, without tracking: the answer is cut by the MTU."""
     client, _ = node.router()
