@@ -370,6 +370,7 @@ def time_is_up_on_a_bridge(node: Node) -> None:
 def each_in_its_time(node: Node) -> None:
     """Three datagrams, begun one after the other, are given up one after the other."""
     client, _ = node.router()
+    node.look_at_every_step = False  # it takes its time
     node.sysctl("net.ipv4.ipfrag_time = 1")
     for number in (1, 2, 3):
         client.send(piece(client, node.address("eth0"), 0, 200, number=number))
