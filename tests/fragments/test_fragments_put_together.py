@@ -44,7 +44,7 @@ def test_any_order_of_any_cutting_is_the_whole(
     target = VIP[family] if virtual else ENDS[family][1]
     data = datagram(family, target, payload)
     policy = "ACCEPT" if allowed else "DROP"
-    one, other = router(65535, 65535, policy), router(policy=policy)
+    one, other = router(65535, 65535, policy), router(4000, 4000, policy)
     expected = [out for _, out in one.receive(frame(family, target, data), "eth0", SECOND)]
     frames = [frame(family, target, data[a:b], a, b < len(data)) for a, b in cut]
     out = [each for part in frames for each in other.receive(part, "eth0", SECOND)]

@@ -331,7 +331,8 @@ cdef class CompiledHost:
         cdef Vxlan *v
         if grown == NULL:
             raise MemoryError
-        memcpy(grown, self.host.vxlans, self.host.vxlan_count * sizeof(Vxlan))
+        if self.host.vxlan_count:
+            memcpy(grown, self.host.vxlans, self.host.vxlan_count * sizeof(Vxlan))
         free(self.host.vxlans)
         self.host.vxlans = grown
         v = &grown[self.host.vxlan_count]

@@ -152,6 +152,10 @@ cdef void walk_send(Network *net, Packet *p, int32_t host, bint raw) noexcept no
     if not (route_raw_output(h, p) if raw else route_output(h, p)):
         drop(net, h, p, Reason.IP_OUTNOROUTES)
         return
+    if raw and p.tail - p.net > <int64_t>h.interfaces[p.oif].mtu:
+        # EMSGSIZE: who writes the header cuts the packet himself.
+        drop(net, h, p, Reason.PKT_TOO_BIG)
+        return
     walk_packet(net, p, STAGE_LOCAL_OUT)
     walk_links(net)
 

@@ -207,6 +207,8 @@ FINER: dict[str, tuple[str, ...]] = {
 # What the kernel frees with a reason, and we count as taken by the host: its own sockets and messages that it ignores.
 TAKEN = ("SOCKET_FILTER", "NOT_SPECIFIED", "UNHANDLED_PROTO", "NO_SOCKET", "PKT_TOO_SMALL")
 
+REFUSED = {"ENETUNREACH": "IP_OUTNOROUTES", "EMSGSIZE": "PKT_TOO_BIG"}
+
 
 def drop_reasons(step: Step) -> Counter[str]:
     return Counter(reason for reason, _ in step.drops)
@@ -223,8 +225,8 @@ def _drops(index: int, ours: Step, theirs: Step) -> list[Difference]:
                 break
     for reason in TAKEN:
         del kernel[reason]
-    if ours.refused == "ENETUNREACH":
-        emulator -= Counter(["IP_OUTNOROUTES"])  # the socket says so before there is a packet
+    if ours.refused in REFUSED:
+        emulator -= Counter([REFUSED[ours.refused]])  # the socket says so before there is a packet
     if ours.kind == "wait":
         emulator.clear()  # the kernel's timers run in other processes, where the trace does not look
     if not kernel and not emulator:

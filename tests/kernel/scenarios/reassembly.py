@@ -370,6 +370,7 @@ def time_is_up_on_a_bridge(node: Node) -> None:
 def each_in_its_time(node: Node) -> None:
     """Three datagrams, begun one after the other, are given up one after the other."""
     client, _ = node.router()
+    node.look_at_every_step = False  # it takes its time
     node.sysctl("net.ipv4.ipfrag_time = 1")
     for number in (1, 2, 3):
         client.send(piece(client, node.address("eth0"), 0, 200, number=number))
@@ -403,6 +404,17 @@ def of_its_own_to_itself(node: Node) -> None:
     own = Peer(node, "eth0", "", node.address("eth0"), "")
     for part in parts(own, node.address("eth1")):
         node.send(part)
+
+
+@scenario(families=(4, 6))
+def larger_than_the_link_of_its_own(node: Node) -> None:
+    """The node's own packet, header and all, that the link does not take: the socket refuses it, and nobody cuts it."""
+    _, server = node.router(far_mtu=1300)
+    node.rules("-A OUTPUT")
+    own = Peer(node, "eth1", "", node.address("eth1"), "")
+    for length in (1300, 1301):
+        header = 28 if node.family == 4 else 48
+        node.send(own.packet(UDP(sport=4000, dport=53) / DATA[: length - header], to=server))
 
 
 @scenario(families=(4, 6))
