@@ -23,6 +23,5 @@ def test_rules_are_printed_as_the_tool_prints_them() -> None:
 
 @pytest.mark.parametrize("label", ["128", "eth0-in", '"-1"'])
 def test_other_labels_are_refused(label: str) -> None:
-    ruleset = Ruleset.parse(EMPTY.format(f"-A FORWARD -m connlabel --label {label}\n"), 4)
-    with pytest.raises(InputError, match="label"):
-        [rule.specification(4) for _, _, rule in ruleset.rules()]
+    with pytest.raises(InputError, match="line 5: --label"):
+        Ruleset.parse(EMPTY.format(f"-A FORWARD -m connlabel --label {label}\n"), 4)

@@ -145,8 +145,8 @@ cdef inline bint sctp_new(Conn *c, const uint8_t *sctp, const uint8_t *tail) noe
             c.sctp.tag[1] = load32(at + 4)
         elif at[0] == CHUNK_HEARTBEAT:
             c.sctp.tag[0] = tag
-        else:
-            # Out of the blue: the answer bears the same tag, reflected (RFC 9260, 8.4).
+        elif at[0] == CHUNK_SHUTDOWN_ACK:
+            # Out of the blue: a SHUTDOWN COMPLETE answers it with the same tag (RFC 9260, 8.4).
             c.sctp.tag[1] = tag
         at += (<uint32_t>load16(at + 2) + 3) & ~3U
     return True

@@ -120,6 +120,9 @@ cdef inline void tcp_options(const uint8_t *tcp, TcpSide *side) noexcept nogil:
     """Window scale and SACK-permitted of a SYN (RFC 7323, 2018)."""
     cdef const uint8_t *at = tcp + 20
     cdef const uint8_t *end = tcp + (tcp[12] >> 4) * 4
+    if at == end:
+        # A SYN without any option leaves what an earlier one offered.
+        return
     side.scale = 0
     side.flags &= SIDE_BE_LIBERAL
     while at < end:
@@ -209,9 +212,8 @@ cdef inline int tcp_in_window(
                 receiver.end = receiver.max_end = sack
             elif sack == receiver.end + 1:
                 receiver.end += 1
-    elif flags & TCP_SYN and after(end, sender.end) and (
-        (track.state == TCP_SYN_SENT and direction == 0) or (track.state == TCP_SYN_RECV and direction == 1)
-    ):
+    elif (flags & TCP_SYN and after(end, sender.end)
+            and (track.state == TCP_SYN_SENT or track.state == TCP_SYN_RECV)):
         tcp_init_sender(sender, receiver, tcp, end, window, direction)
         if direction == 1 and not flags & TCP_ACK:
             return WINDOW_ACCEPT
@@ -316,7 +318,7 @@ cdef inline int tcp_track(Conntrack *t, Conn *c, Packet *p, int direction, int64
     cdef const uint8_t *tcp = p.transport
     cdef TcpTrack *track = &c.tcp
     cdef const int64_t *timeouts = t.settings.tcp_timeout
-    cdef uint8_t old, state, flags = tcp[13]
+    cdef uint8_t old, state, liberal, flags = tcp[13]
     cdef int index = tcp_index(flags), window
     cdef bint checked = False
     cdef uint32_t seq = load32(tcp + 4), ack = load32(tcp + 8)
@@ -346,7 +348,9 @@ cdef inline int tcp_track(Conntrack *t, Conn *c, Packet *p, int direction, int64
             track.seen[track.last_direction].scale = track.last_scale
             track.last_flags &= <uint8_t>(~LAST_CHALLENGE_ACK)
             track.seen[track.last_direction].flags = track.last_flags
+            liberal = track.seen[direction].flags & SIDE_BE_LIBERAL
             memset(&track.seen[direction], 0, sizeof(TcpSide))
+            track.seen[direction].flags = liberal
         else:
             track.last_index = <uint8_t>index
             track.last_direction = <uint8_t>direction
@@ -391,8 +395,11 @@ cdef inline int tcp_track(Conntrack *t, Conn *c, Packet *p, int direction, int64
                 else:
                     # In the window but not exact: the other end will challenge it (RFC 5961).
                     state = old
-            elif ((c.status & STATUS_SEEN_REPLY and track.last_index == INDEX_SYN)
-                    or (not c.status & STATUS_ASSURED and track.last_index == INDEX_ACK)) and ack == track.last_end:
+            elif ack == track.last_end and (
+                (c.status & STATUS_SEEN_REPLY and track.last_index == INDEX_SYN and track.last_direction != direction)
+                or (not c.status & STATUS_ASSURED and track.last_index == INDEX_ACK)
+            ):
+                # The answer to a SYN or ACK that was let through without being understood.
                 checked = True
             elif (old == TCP_SYN_SENT and track.last_index == INDEX_ACK and track.last_direction == 1
                     and seq == track.last_ack):
