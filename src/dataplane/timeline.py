@@ -14,12 +14,13 @@ import heapq
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from random import Random
 
 from dataplane.agents.kubeproxy.node_proxy import NodeProxy, Sync
 from dataplane.agents.node import Agents
 from dataplane.agents.underlay import OUTSIDE, UNDERLAY
-from dataplane.cluster.changes import Change, LoseNode, RestartProxy, running
+from dataplane.cluster.changes import Change, LoseNode, PodsReady, RestartProxy, running
 from dataplane.cluster.endpoint_controller import changed_pods
 from dataplane.cluster.events import Event, duration
 from dataplane.cluster.objects import Address, ClusterState, PodState
@@ -190,14 +191,19 @@ class Timeline:
         self.state = state
         self.agents.update(state, services)
         concerned: dict[Address, str] = {}
+        told = set(services)
         if isinstance(change, LoseNode):
             concerned.update(self._lose(change.name))
+            told |= _services_on(state, change.name)
         if named is None:
             concerned.update(self._network(before, state))
         self._services(before, state, services)
         for key in services:
             concerned.update(_endpoints_that_changed(before, state, key))
-        self.happened.append(Happened(now, str(change), frozenset(services), concerned))
+        if isinstance(change, PodsReady):
+            # It takes nothing from any flow; what befalls flows now is still the doing of what went before.
+            told, concerned = set(), {}
+        self.happened.append(Happened(now, str(change), frozenset(told), concerned))
         if isinstance(change, RestartProxy):
             self._restart_proxies(change, now)
         if services:
@@ -264,14 +270,13 @@ class Timeline:
             for address in pod.ips:
                 self._place(address, host)
                 self.names[address] = str(pod)
-        if fresh or added:
-            known = self.fabric.wired
+        if fresh or added or gone:
+            # The switch's ports are numbered by node: those behind one that went move up.
             for wire in self.agents.topology():
-                ends = {(wire.host_a, wire.interface_a), (wire.host_b, wire.interface_b)}
-                if not ends & known and wire.host_a in self.fabric.ids and wire.host_b in self.fabric.ids:
-                    if self._dead(wire.host_a) or self._dead(wire.host_b):
-                        continue
-                    self.fabric.connect(wire.host_a, wire.interface_a, wire.host_b, wire.interface_b)
+                ends = (wire.host_a, wire.interface_a), (wire.host_b, wire.interface_b)
+                there = all(host in self.fabric.ids and not self._dead(host) for host, _ in ends)
+                if there and self.fabric.wires.get(ends[0]) != ends[1]:
+                    self.fabric.connect(*ends[0], *ends[1])
         return concerned
 
     def _dead(self, host: str) -> bool:
@@ -387,8 +392,17 @@ def changed_services(before: ClusterState, after: ClusterState) -> frozenset[Key
     return frozenset(found)
 
 
+def _services_on(state: ClusterState, node: str) -> set[Key]:
+    """The Services that have an endpoint on a node."""
+    return {
+        key
+        for key, pieces in state.endpoints.items()
+        if any(endpoint.node == node for piece in pieces for endpoint in piece.endpoints)
+    }
+
+
 def _endpoints_that_changed(before: ClusterState, after: ClusterState, key: Key) -> dict[Address, str]:
-    from ipaddress import ip_address
+    """The addresses of endpoints that went or are in another condition, with their texts."""
 
     def entries(state: ClusterState) -> dict[str, object]:
         return {e.address: e for piece in state.endpoints.get(key, ()) for e in piece.endpoints}

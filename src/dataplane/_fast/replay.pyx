@@ -104,7 +104,6 @@ cdef struct Flow:
     uint8_t proto
     uint8_t family
     uint8_t left            # LeftOut: nothing of this flow is sent
-    uint8_t opening         # its last packet was a SYN
     uint8_t mapped
     # in the cluster
     uint32_t client[4]
@@ -131,6 +130,7 @@ cdef struct Flow:
     uint8_t verdict         # of the last request, or reply
     uint8_t opened          # bits: SYN or first request seen 1, reset by the cluster 2
     # while the cluster changes
+    uint8_t opening         # its last packet opens a TCP connection
     int64_t open_hole[2]    # of each direction, plus one; 0
     int64_t first_hole      # plus one; 0
     int64_t last_hole
@@ -678,6 +678,8 @@ cdef class Replay:
         for i in range(net.late_count):
             flow = waiting_take(&self.waits, net.late[i].row)
             if flow >= 0:
+                if self.watching and net.late[i].delivery.verdict == Verdict.DELIVERED:
+                    self.arrived_late(&self.flows[flow >> 1], <int>(flow & 1), net.now)
                 self.settle(&self.flows[flow >> 1], <int>(flow & 1), &net.late[i].delivery)
         net.late_count = 0
 
@@ -693,7 +695,6 @@ cdef class Replay:
         cdef int side, slot
         cdef bint fragment = fragment_key(p, &key)
         slot = <int>(key & 4095)
-        cdef int64_t time = p.time
         if proto == IPPROTO_ICMP and p.family == 4 and p.transport != NULL and not p.field[<int>FIELD_FRAGMENT]:
             if not p.field[<int>FIELD_L4] or p.tail - p.transport < 8:
                 return LEFT_MALFORMED
@@ -747,7 +748,7 @@ cdef class Replay:
         else:
             rewrite(p, f.client, f.client_port, f.server, f.server_port)
         self.injected += 1
-        f.opening = p.field[<int>FIELD_TCP_FLAGS] & TCP_SYN != 0
+        f.opening = (p.field[<int>FIELD_TCP_FLAGS] & TCP_SYN) != 0
         memset(&net.deliveries[0], 0, sizeof(Delivery))
         net.first_row = row
         p.row = row
@@ -755,16 +756,16 @@ cdef class Replay:
         walk_send(net, p, f.server_host if reverse else f.client_host, False)
         self.settle_late(net)
         # The flow table does not move while a packet walks.
-        if self.watching:
-            self.watch(index, f, side, &net.deliveries[0], time)
         f.verdict = net.deliveries[0].verdict
+        if self.watching:
+            self.watch(index, f, side, &net.deliveries[0], f.last)
         if f.verdict != Verdict.QUEUED or not waiting_add(&self.waits, row, index << 1 | side):
             self.settle(f, side, &net.deliveries[0])
         return LEFT_NOTHING
 
     cdef void watch(self, int64_t index, Flow *f, int side, const Delivery *d, int64_t time) noexcept nogil:
-        """Note from when to when packets of a conversation are lost. One that still waits for a neighbour counts as
-        lost: where there is one, it answers at once."""
+        """Note from when to when packets of a conversation are lost. One that waits for a neighbour counts as lost until
+        it has arrived."""
         cdef bint lost = d.verdict == Verdict.DROPPED or d.verdict == Verdict.NONE or d.verdict == Verdict.QUEUED
         cdef Hole *hole
         cdef Hole *grown
@@ -798,6 +799,15 @@ cdef class Replay:
         hole.last = time
         hole.lost += 1
 
+    cdef void arrived_late(self, Flow *f, int side, int64_t time) noexcept nogil:
+        """A packet that had waited for a neighbour has arrived after all."""
+        cdef Hole *hole
+        if f.open_hole[side]:
+            hole = &self.holes[f.open_hole[side] - 1]
+            hole.lost -= 1
+            hole.until = time
+            f.open_hole[side] = 0
+
     def run(self, PacketBatch batch, int64_t first=0, last=None):
         """Replay the packets of a decoded batch, in order; only the rows from `first` up to `last`, if given. Its bytes
         are rewritten; verdict and reason of each row are written to it."""
@@ -817,7 +827,7 @@ cdef class Replay:
             for i in range(first, count):
                 if net.timer_count and net.timers[0].time <= rows.time[i]:
                     # No row is the current one while only time passes.
-                    net.first_row = self.read + count
+                    net.first_row = self.read + count - first
                     walk_until(net, rows.time[i])
                     self.settle_late(net)
                 elif rows.time[i] > net.now:
@@ -911,7 +921,8 @@ cdef class Replay:
         cdef const Hole *hole
         while at:
             hole = &self.holes[at - 1]
-            found.append((hole.side, hole.first, hole.last, hole.until, hole.lost, hole.reason))
+            if hole.lost:
+                found.append((hole.side, hole.first, hole.last, hole.until, hole.lost, hole.reason))
             at = hole.next
         return found
 

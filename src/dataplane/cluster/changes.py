@@ -30,6 +30,7 @@ from dataplane.errors import ModelError
 
 _Item = TypeVar("_Item")
 SECOND = 1_000_000_000
+RESTARTED = "kubectl.kubernetes.io/restartedAt"
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job")
 
 
@@ -50,7 +51,7 @@ class Change(Protocol):
 
 def running(state: ClusterState) -> ClusterState:
     """The state as its controllers go on from it: a workload of a dump wants the pods that it has, and a Deployment
-    speaks for its ReplicaSets."""
+    speaks for its ReplicaSets. Addresses are given out behind those that there are."""
     deployments = {(w.namespace, w.name) for w in state.workloads if w.kind == "Deployment"}
     kept: list[Workload] = []
     for workload in state.workloads:
@@ -60,7 +61,23 @@ def running(state: ClusterState) -> ClusterState:
         if workload.kind not in ("DaemonSet", "Job"):
             workload = replace(workload, observed=False, replicas=len(_live(state, workload)))
         kept.append(workload)
-    return replace(state, workloads=tuple(kept))
+    nodes = tuple(_with_last_reserved(node, state) for node in state.nodes)
+    if all(new is old for new, old in zip(nodes, state.nodes, strict=True)):
+        nodes = state.nodes
+    return replace(state, nodes=nodes, workloads=tuple(kept))
+
+
+def _with_last_reserved(node: NodeState, state: ClusterState) -> NodeState:
+    """host-local goes on behind the addresses that it has given out, so that a pod that comes again gets another one;
+    where the pods were given with theirs, behind the highest."""
+    found = list(node.last_reserved)
+    for network in node.pod_cidrs:
+        if any(address.version == network.version for address in found):
+            continue
+        given = [ip for pod in state.pods_on(node.name) if not pod.host_network for ip in pod.ips if ip in network]
+        if given:
+            found.append(max(given, key=int))
+    return node if len(found) == len(node.last_reserved) else replace(node, last_reserved=tuple(found))
 
 
 def _live(state: ClusterState, workload: Workload) -> list[PodState]:
@@ -525,7 +542,6 @@ class Rollout:
     ready_after: int = 0
     grace: int = 0
     old: frozenset[Key] | None = None
-    restarted: str = ""
 
     def __str__(self) -> str:
         return f"rollout {self.workload.kind.lower()}/{self.workload.name}"
@@ -536,8 +552,10 @@ class Rollout:
         if self.old is None:
             template = self.workload.template
             if template == known.template:
-                stamp = {"kubectl.kubernetes.io/restartedAt": self.restarted or str(len(state.pods))}
-                template = replace(template, annotations={**template.annotations, **stamp})
+                # kubectl writes the time; a count does as well, and gives the same names in every run.
+                before = template.annotations.get(RESTARTED, "")
+                count = int(before) + 1 if before.isdigit() else 1
+                template = replace(template, annotations={**template.annotations, RESTARTED: str(count)})
             changed_workload = replace(known, template=template)
             workloads = tuple(changed_workload if w is known else w for w in state.workloads)
             begun = replace(
@@ -569,7 +587,8 @@ class Rollout:
         changed = _resized(
             state, seed, workload, len(pods) - len(victims) + create, victims, self.ready_after, self.grace
         )
-        return changed._replace(later=(*changed.later, (self.ready_after, self)))
+        rest = replace(self, old=self.old - victims)
+        return changed._replace(later=(*changed.later, (self.ready_after, rest)))
 
     def _one_by_one(self, state: ClusterState, seed: int, workload: Workload, old: Sequence[PodState]) -> Changed:
         """A StatefulSet from its last pod to its first, a DaemonSet node by node: the next when the one before serves."""

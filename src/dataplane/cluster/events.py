@@ -263,7 +263,7 @@ class _Fields:
 
 
 def _change(fields: _Fields) -> Change | Callable[[ClusterState], Change]:
-    verb = next((name for name in _VERBS if name in fields.left), None)
+    verb = next((name for name in fields.left if name in _VERBS), None)
     if verb is None:
         raise fields.error("", f"no verb: one of {', '.join(_VERBS)}")
     try:
@@ -346,12 +346,11 @@ def _rollout(fields: _Fields) -> Change | Callable[[ClusterState], Change]:
 def _rolling(fields: _Fields, kind: str, namespace: str, name: str) -> Callable[[ClusterState], Change]:
     surge, unavailable = fields.share("maxSurge", "25%"), fields.share("maxUnavailable", "25%")
     ready, grace = fields.duration("readyAfter"), fields.duration("gracePeriod")
-    where = fields.where
 
     def made(state: ClusterState) -> Change:
         for workload in state.workloads:
             if (workload.kind, workload.namespace, workload.name) == (kind, namespace, name):
-                return Rollout(workload, surge, unavailable, ready, grace, restarted=where or "now")
+                return Rollout(workload, surge, unavailable, ready, grace)
         raise ModelError(f"no {kind} {namespace}/{name}")
 
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from dataplane._fast.batch import PacketBatch
@@ -62,7 +62,15 @@ class Fabric:
         return self.ids[name], slots[interface]
 
     def connect(self, host_a: str, interface_a: str, host_b: str, interface_b: str) -> None:
-        """Lay a wire."""
+        """Lay a wire; one that was at either end before is taken away."""
+        ends = (host_a, interface_a), (host_b, interface_b)
+        for end in ends:
+            other = self._wires.pop(end, None)
+            if other is not None:
+                del self._wires[other]
+                cut(self.walk, *self._at(*end))
+                for host, interface in ends:
+                    set_up(self.running(host).host, self.running(host).slots[interface], True)
         self.walk.connect(*self._at(host_a, interface_a), *self._at(host_b, interface_b))
         self._wires[host_a, interface_a] = host_b, interface_b
         self._wires[host_b, interface_b] = host_a, interface_a
@@ -74,9 +82,9 @@ class Fabric:
         return self._wires[host, interface]
 
     @property
-    def wired(self) -> Set[tuple[str, str]]:
-        """Every (host, interface) that has a wire."""
-        return self._wires.keys()
+    def wires(self) -> Mapping[tuple[str, str], tuple[str, str]]:
+        """(host, interface) -> the other end of its wire."""
+        return self._wires
 
     # ---- while packets walk ----------------------------------------------------------------------------------------
 
@@ -99,6 +107,8 @@ class Fabric:
                 continue
             self._wires.pop(other, None)
             cut(self.walk, *self._at(name, interface))
+            if other[1] not in self.running(other[0]).slots:
+                continue
             link = self.running(other[0]).config.link(other[1])
             if link is not None and link.kind == "veth":
                 unplug(self.running(other[0]), other[1])
@@ -112,7 +122,8 @@ class Fabric:
             other = self._wires.get((name, interface))
             if other is not None:
                 far = self.running(other[0])
-                set_up(far.host, far.slots[other[1]], False)
+                if other[1] in far.slots:
+                    set_up(far.host, far.slots[other[1]], False)
 
     # ---- captures --------------------------------------------------------------------------------------------------
 

@@ -388,14 +388,14 @@ class RunningRules:
             row = self._chains.array[number]
             first = int(row["first_rule"])
             rows = self._rules.array[first : first + int(row["rule_count"])]
-            for kind, step in zip(_JUMPS, (1, 0), strict=True):
-                targets = rows["argument"][rows["target"] == kind]
-                if len(targets) and int(self._heights.array[targets].max()) + step > self._heights.array[number]:
-                    self._measure()
-                    return
+            targets = rows["argument"][np.isin(rows["target"], _JUMPS)]
+            if len(targets) and int(self._heights.array[targets].max()) >= self._heights.array[number]:
+                self._measure()
+                return
 
     def _measure(self) -> None:
-        """The height of every chain: how many returns can be open in it. A goto adds none."""
+        """The height of every chain: how far a packet can go down from it. Gotos count too, though they leave nothing on
+        the stack, for a circle of them would never end either."""
         heights = self._heights.array
         chains = self._chains.array[: self._chains.used]
         counts = chains["rule_count"].astype(np.int64)
@@ -405,21 +405,15 @@ class RunningRules:
         rows = self._rules.array[places]
         jumps = np.isin(rows["target"], _JUMPS)
         owners, targets = owners[jumps], rows["argument"][jumps]
-        steps = (rows["target"][jumps] == _JUMPS[0]).astype(np.int32)
         heights[:] = 0
-        lengths = np.zeros(len(heights), np.int32)  # gotos count here: a circle of them would never end either
         for _ in range(len(chains) + 1):
-            higher, longer = heights.copy(), lengths.copy()
-            np.maximum.at(higher, owners, heights[targets] + steps)
-            np.maximum.at(longer, owners, lengths[targets] + 1)
-            if np.array_equal(higher, heights) and np.array_equal(longer, lengths):
-                break
-            heights[:], lengths = higher, longer
-            if int(lengths.max()) > len(chains):
-                break
-        if len(chains) and int(lengths.max()) >= len(chains):
-            raise self._refuse("", "the chains jump in a circle")
-        self._depth = max(self._depth, int(heights.max(initial=0)))
+            higher = heights.copy()
+            np.maximum.at(higher, owners, heights[targets] + 1)
+            if np.array_equal(higher, heights):
+                self._depth = max(self._depth, int(heights.max(initial=0)))
+                return
+            heights[:] = higher
+        raise self._refuse("", "the chains jump in a circle")
 
     def _note_interfaces(self, key: Key, texts: Sequence[str]) -> None:
         assert self._by_interface is not None

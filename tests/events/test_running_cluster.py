@@ -1,0 +1,92 @@
+"""After any changes, once every proxy has synced, each host is what it would be had it been built for them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from dataplane import Cluster
+from dataplane.agents.node import Agents
+from dataplane.timeline import Timeline
+
+SHOP = Path(__file__).parent / "shop.yaml"
+NEW_SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "extra"},
+    "spec": {"selector": {"app": "web"}, "externalIPs": ["198.51.100.9"], "ports": [{"port": 8000}]},
+}
+
+
+def random_change(random: Random, timeline: Timeline, number: int) -> Mapping[str, Any]:
+    state = timeline.state
+    pods = [pod for pod in state.pods if pod.name != "client" and not pod.terminating]
+    pod = random.choice(pods)
+    service = random.choice(["web", "sticky", "dns", "front"])
+    selector = {"app": random.choice(["web", "dns", "none"])}
+    ready = random.choice([0, "500ms"])
+    choices: list[Mapping[str, Any]] = [
+        {"restart": f"pod/{pod.name}", "readyAfter": ready},
+        {"delete": f"pod/{pod.name}", "gracePeriod": random.choice([0, "2s"]), "readyAfter": ready},
+        {"endpoint": f"pod/{pod.name}", "ready": random.choice([True, False])},
+        {"endpoint": f"pod/{pod.name}", "terminating": random.choice([True, False])},
+        {"scale": "deployment/web", "replicas": random.randrange(6), "readyAfter": ready},
+        {"scale": "statefulset/dns", "replicas": random.randrange(4)},
+        {"rollout": "deployment/web", "readyAfter": ready, "maxSurge": random.randrange(3)},
+        {"rollout": "statefulset/dns"},
+        {"apply": {**NEW_SERVICE, "metadata": {"name": f"extra-{number}"}}},
+        {"apply": {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"late-{number}"}}},
+        {
+            "apply": {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": service},
+                "spec": {"selector": selector, "ports": [{"port": 80 + number, "protocol": "UDP"}]},
+            }
+        },
+        {"restartProxy": "*", "for": random.choice([0, "1s"])},
+    ]
+    if state.service("default", service) is not None and random.random() < 0.3:
+        choices.append({"delete": f"service/{service}"})
+    late = [node.name for node in state.nodes if node.name.startswith("late")]
+    if late:
+        choices.append({"delete": f"node/{late[0]}"})
+    return random.choice(choices)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_syncs_lead_to_what_a_full_render_gives(seed: int) -> None:
+    random = Random(seed)
+    cluster = Cluster.load(SHOP, seed=seed)
+    fabric = cluster.fabric()
+    timeline = cluster.timeline(fabric, sync_delay=random.choice(["0", "1s+3s", "2s,node-2=5s"]))
+    timeline.start(0)
+    from dataplane.cluster.events import read_change
+
+    now = 0
+    for number in range(12):
+        now += random.randrange(3_000_000_000)
+        timeline.until(now)
+        timeline.change(read_change(random_change(random, timeline, number)), now)
+    timeline.until(now + 600_000_000_000)
+    assert timeline.next is None
+    agents = Agents(timeline.state, cluster.options)
+    for node in timeline.state.nodes:
+        running, fresh = fabric.running(node.name), agents.host(node.name)
+        for family in (4, 6):
+            rules, expected = running.ruleset(family), fresh.iptables if family == 4 else fresh.ip6tables
+            assert rules is not None
+            assert expected is not None
+            # Policies count while time passes: neighbours are looked for.
+            assert rules.text().replace("[0:0]", "") == expected.text().replace("[0:0]", ""), (node.name, family)
+        assert {link.name for link in running.config.links} == {link.name for link in fresh.links}
+        assert running.slots.keys() == {link.name for link in fresh.links}
+        assert set(running.config.addresses) == set(fresh.addresses)
+        assert set(running.config.routes) == set(fresh.routes)
+        assert set(running.config.neighbours) == set(fresh.neighbours)
+    hosts = {"underlay", "outside", *(n.name for n in timeline.state.nodes), *map(str, agents.pods())}
+    assert fabric.ids.keys() == hosts
+    for wire in agents.topology():
+        assert fabric.wires[wire.host_a, wire.interface_a] == (wire.host_b, wire.interface_b)
