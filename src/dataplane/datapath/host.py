@@ -11,6 +11,7 @@ from dataplane._fast.reason import Reason
 from dataplane._fast.reassembly import ReassemblyKind
 from dataplane._fast.walk import Walk
 from dataplane.datapath.compile import Listening, compile_host
+from dataplane.datapath.reconfigure import reconfigure
 from dataplane.datapath.running_host import RunningHost
 from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
@@ -69,8 +70,8 @@ class Host:
         self.config = config
         self.unmodelled = compiled.unmodelled
         self._compiled = compiled.host
-        self._slots = compiled.slots
         self._running = RunningHost(compiled, config)
+        self._slots = self._running.slots
         self._walk = Walk()
         self._id = self._walk.add(compiled.host)
         self._walk.keep_emitted = True
@@ -150,6 +151,12 @@ class Host:
         DumpError where the kernel would refuse it; ModelError where the host has no rules of the family.
         """
         self._running.restore(Restore.parse(addition, family))
+
+    def reconfigure(self, config: HostConfig) -> None:
+        """Give the host other links, addresses, routes, neighbours and forwarding entries, now, as `ip` and `bridge`
+        would; what does not differ goes on as it was. Rules are changed by `restore`."""
+        self.unmodelled = (*self.unmodelled, *reconfigure(self._running, config))
+        self.config = self._running.config
 
     def delete_connections(self, delete: ConntrackDelete | ConntrackReconcile) -> int:
         """Forget connections, as `conntrack -D` does; how many there were."""

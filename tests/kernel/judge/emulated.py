@@ -40,6 +40,8 @@ def run(kernel: Recording) -> Recording:
             step.late = passed
             if step.kind == "change":
                 host.restore(step.data.decode(), 6 if kernel.scenario.endswith("/ipv6") else 4)
+            elif step.kind == "unplug":
+                host.reconfigure(_without(host.config, step.interface))
             elif step.kind == "forget":
                 host.delete_connections(_deletion(step.data.decode().split()))
             elif step.kind == "receive":
@@ -58,6 +60,17 @@ def run(kernel: Recording) -> Recording:
         made.steps.append(step)
     made.interfaces = {name: counters._asdict() for name, counters in host.counters().items()}
     return made
+
+
+def _without(config: Any, interface: str) -> Any:
+    """A configuration without a link, and what the kernel takes along."""
+    return config.with_(
+        links=tuple(link for link in config.links if link.name != interface),
+        addresses=tuple(address for address in config.addresses if address.interface != interface),
+        routes=tuple(route for route in config.routes if all(hop.device != interface for hop in route.nexthops)),
+        neighbours=tuple(entry for entry in config.neighbours if entry.interface != interface),
+        fdb=tuple(entry for entry in config.fdb if entry.interface != interface),
+    )
 
 
 def _deletion(words: list[str]) -> Any:

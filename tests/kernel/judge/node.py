@@ -277,6 +277,17 @@ class Node:
         step.out = self._read()
         self._finish(step)
 
+    def unplug(self, name: str) -> None:
+        """A step: a port is deleted, as the end of a veth pair is when the other end's namespace goes."""
+        self.start()
+        step = Step("unplug", 0, name)
+        step.late = self._read()
+        step.time_ns = time.time_ns()
+        self._ports.pop(name).close()
+        self._fence.wait()
+        step.out = self._read()
+        self._finish(step)
+
     def forget(self, *words: str) -> None:
         """A step: `conntrack -D` with these words."""
         self.start()

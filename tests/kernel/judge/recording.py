@@ -33,7 +33,7 @@ def decode(data: bytes, ethernet: bool = True) -> Packet:
 class Step:
     """One thing that happened to the node, and everything that could be seen afterwards."""
 
-    # "receive" a frame, "send" a packet of the node's own, "wait", "change" rules or "forget" connections
+    # "receive" a frame, "send" a packet of the node's own, "wait", "change" rules, "forget" connections or "unplug" a port
     kind: str
     time_ns: int  # when; for "wait", the end of the waiting
     interface: str = ""

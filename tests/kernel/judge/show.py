@@ -64,8 +64,8 @@ def _event(step: Step, first: Step) -> str:
     at = (step.time_ns - first.time_ns) / 1e9
     if step.kind == "wait":
         return f"[{at:9.3f} s] wait"
-    if step.kind in ("change", "forget"):
-        return f"[{at:9.3f} s] {step.kind}: {step.data.decode()}"
+    if step.kind in ("change", "forget", "unplug"):
+        return f"[{at:9.3f} s] {step.kind}: {step.interface}{step.data.decode()}"
     place = f"receive at {step.interface}" if step.kind == "receive" else "send"
     return f"[{at:9.3f} s] {place}: {_summary(step.packet)} [{len(step.data)}]"
 

@@ -146,3 +146,40 @@ COMMIT
     client.send(UDP(sport=40002, dport=80) / b"query", to=vip).only(second)
     node.change(sticky)
     client.send(UDP(sport=40003, dport=80) / b"query", to=vip).only(second)
+
+
+@scenario(families=(4, 6))
+def a_pod_that_goes(node: Node) -> None:
+    """Its port of the bridge goes with it: what is still sent to it is flooded to the others, and its neighbour entry
+    stays until it is looked at again."""
+    six = node.family == 6
+    node.bridge_device("cni0", "fd00:2::1/64" if six else "10.0.2.1/24")
+    node.port("eth0", "fd00:1::1/64" if six else "10.0.1.1/24")
+    for name in ("veth1", "veth2"):
+        node.port(name, master="cni0")
+    client = node.peer("eth0", "fd00:1::2" if six else "10.0.1.2")
+    pod = node.peer("veth1", "fd00:2::2" if six else "10.0.2.2", at="cni0")
+    other = node.peer("veth2", "fd00:2::3" if six else "10.0.2.3", at="cni0")
+    for here in (pod, other):
+        here.send(UDP(sport=9, dport=9) / b"here I am", to=client.ip).only(client)
+        request = client.send(UDP(sport=40000, dport=80) / b"query", to=here.ip)
+        here.send(reply(request.only(here), b"answer")).only(client)
+    node.unplug("veth1")
+    client.send(UDP(sport=40000, dport=80) / b"more", to=pod.ip)
+    client.send(UDP(sport=40000, dport=80) / b"more", to=other.ip)
+    other.send(UDP(sport=53, dport=80) / b"to the one that is gone", to=pod.ip)
+    client.send(UDP(sport=40001, dport=80) / b"another", to=pod.ip)
+
+
+@scenario()
+def a_pod_that_goes_unknown(node: Node) -> None:
+    """A pod whose address was resolved: after it has gone the entry is believed for a while, then nobody answers."""
+    node.bridge_device("cni0", "10.0.2.1/24")
+    node.port("eth0", "10.0.1.1/24")
+    node.port("veth1", master="cni0")
+    node.port("veth2", master="cni0")
+    client = node.peer("eth0", "10.0.1.2")
+    pod = node.peer("veth1", "10.0.2.2", at="cni0", neighbour=False)
+    node.unplug("veth1")
+    client.send(UDP(sport=40000, dport=80) / b"query", to=pod.ip)
+    node.wait(3.3)
