@@ -19,7 +19,7 @@ from dataplane.host.restore import Restore
 
 SLOTS = {name: slot for slot, name in enumerate(INTERFACES)}
 SETTINGS = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 
 
