@@ -75,12 +75,6 @@ class Fabric:
         self._wires[host_a, interface_a] = host_b, interface_b
         self._wires[host_b, interface_b] = host_a, interface_a
 
-    def far_end(self, host: str, interface: str) -> tuple[str, str]:
-        """(host, interface) at the other end of a wire. ModelError where there is none."""
-        if (host, interface) not in self._wires:
-            raise ModelError(f"no wire at {host}/{interface}")
-        return self._wires[host, interface]
-
     @property
     def wires(self) -> Mapping[tuple[str, str], tuple[str, str]]:
         """(host, interface) -> the other end of its wire."""

@@ -176,8 +176,7 @@ def reply_tuples_are_unique(rows: Iterable[ConnectionRow]) -> None:
 
 def counters_add_up(run: Run) -> None:
     """What one end of a wire has sent, the other has received: packets and bytes, less what the wire refused."""
-    for host_a, interface_a in run.fabric.wired:
-        host_b, interface_b = run.fabric.far_end(host_a, interface_a)
+    for (host_a, interface_a), (host_b, interface_b) in run.fabric.wires.items():
         sent = _counters(run, host_a, interface_a)
         got = _counters(run, host_b, interface_b)
         law = "what one end of a wire sends the other end receives (packets, bytes)"
