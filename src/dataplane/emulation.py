@@ -220,7 +220,7 @@ class Cluster:
                 error = problem
             tracked = {name: fabric.connections(name) for name in connections}
             # What still waits for a neighbour is answered, or given up, within the seconds that follow.
-            fabric.walk.advance(fabric.walk.now + 10_000_000_000)
+            replay.advance(fabric.walk.now + 10_000_000_000)
             if writer is not None:
                 writer.write(fabric.captured())
         result = collect(self.state, fabric, replay, reader, error, self.notes + fabric.unmodelled, timeline)
@@ -307,6 +307,7 @@ def replay_host(
     link = config.link(interface)
     mac = (link.mac if link is not None else None) or 0
     fabric.walk.keep_emitted = True
+    fabric.walk.keep_late = True
     accounting = Accounting()
     error = None
     with ExitStack() as stack:
@@ -315,6 +316,7 @@ def replay_host(
         try:
             for batch in _framed(reader, mac):
                 fabric.walk.receive(0, slot, batch)
+                accounting.settle(fabric.walk.late(), interface)
                 accounting.add_batch(batch, fabric.walk.emitted(), slots, interface)
                 if writer is not None:
                     writer.write(fabric.captured())
@@ -325,6 +327,8 @@ def replay_host(
                 raise
             error = problem
         fabric.walk.advance(fabric.walk.now + 10_000_000_000)
+        accounting.settle(fabric.walk.late(), interface)
+        accounting.count_emitted(fabric.walk.emitted(), slots, interface)
         if writer is not None:
             writer.write(fabric.captured())
     return Result.of_host(accounting, error, fabric.unmodelled)

@@ -83,12 +83,16 @@ class Accounting:
     truncated: int = 0
     paths: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(in, out or verdict) -> packets; of a replay through one host"""
+    waiting_rows: set[int] = field(default_factory=set)
+    """rows that wait; of a replay through one host"""
 
     def add_batch(
         self, batch: PacketBatch, emitted: tuple[PacketBatch, Any, Any], interfaces: Sequence[str], into: str
     ) -> None:
         """Count one batch that a single host received."""
         count = len(batch)
+        waiting = np.flatnonzero(batch.verdict[:count] == Verdict.QUEUED)
+        self.waiting_rows.update((waiting + self.read).tolist())
         self.read += count
         self.injected += count
         self.decoded += int((batch.network[:count] != 0xFFFF).sum())
@@ -104,10 +108,34 @@ class Accounting:
             self.paths[into, f"dropped: {name}"] += int(number)
         self.paths[into, "delivered to the host"] += int((verdicts == Verdict.DELIVERED).sum())
         self.paths[into, "taken by the host"] += int((verdicts == Verdict.CONSUMED).sum())
+        self.count_emitted(emitted, interfaces, into)
+
+    def count_emitted(self, emitted: tuple[PacketBatch, Any, Any], interfaces: Sequence[str], into: str) -> None:
+        """Count by interface what left."""
         out, _, rows = emitted
         slots = out.interface[: len(out)][np.asarray(rows) >= 0]
         for slot, number in zip(*np.unique(slots, return_counts=True), strict=True):
             self.paths[into, interfaces[int(slot)]] += int(number)
+
+    def settle(self, late: tuple[Any, Any, Any], into: str) -> None:
+        """Count what became of rows of earlier batches that had waited; a row counts once."""
+        for row, verdict, reason in zip(*(column.tolist() for column in late), strict=True):
+            if row not in self.waiting_rows:
+                continue
+            self.waiting_rows.remove(row)
+            self.waiting -= 1
+            if verdict == Verdict.DROPPED:
+                name = Reason(reason).name
+                self.dropped[name] = self.dropped.get(name, 0) + 1
+                self.paths[into, f"dropped: {name}"] += 1
+            elif verdict == Verdict.DELIVERED:
+                self.delivered += 1
+                self.paths[into, "delivered to the host"] += 1
+            elif verdict == Verdict.EMITTED:
+                self.emitted += 1
+            else:
+                self.consumed += 1
+                self.paths[into, "taken by the host"] += 1
 
     def line(self) -> str:
         """The accounting in one line: what was read is all there."""

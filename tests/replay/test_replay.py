@@ -305,3 +305,27 @@ def test_a_dump_takes_a_capture(boutique: Cluster, tmp_path: Path) -> None:
     result = replay_host(tmp_path / "in.pcap", config, "eth0", write=tmp_path / "out.pcapng")
     assert (result.accounting.read, result.accounting.delivered) == (2, 1)
     assert result.accounting.dropped == {"OTHERHOST": 1}
+
+
+def test_a_host_counts_fragments_alike_in_batches_of_any_size(boutique: Cluster, tmp_path: Path) -> None:
+    """A datagram put together, one given up later, one that still waits at the end, a packet that finds no neighbour."""
+    config = boutique.host_config("node-1")
+    eth0 = config.link("eth0")
+    assert eth0 is not None
+    link = Ether(dst=(eth0.mac or 0).to_bytes(6).hex(":"), src="02:00:00:00:00:09")
+
+    def cut(ident: int) -> list[Packet]:
+        return fragment(IP(src="192.168.1.1", dst="192.168.1.11", id=ident) / UDP(dport=9) / bytes(64), fragsize=40)
+
+    lost = IP(src="192.168.1.1", dst="10.244.1.77") / UDP(dport=9)
+    sent = [(0, cut(1)[1]), (0.1, cut(2)[0]), (0.2, lost), (0.3, cut(1)[0]), (32, cut(3)[0]), (33, *cut(4)[:1])]
+    frames = [link / packet for _, packet in sent]
+    for each, (time, _) in zip(frames, sent, strict=True):
+        each.time = 1000 + time
+    wrpcap(str(tmp_path / "in.pcap"), frames)
+    counted = [replay_host(tmp_path / "in.pcap", config, "eth0", rows=rows).accounting for rows in (1, 2, 3, 100)]
+    for accounting in counted:
+        assert balanced(accounting)
+        assert (accounting.delivered, accounting.consumed, accounting.waiting) == (1, 1, 2)
+        assert accounting.dropped == {"FRAG_REASM_TIMEOUT": 1, "NEIGH_FAILED": 1}
+        assert +accounting.paths == +counted[0].paths

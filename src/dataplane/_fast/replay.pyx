@@ -857,6 +857,12 @@ cdef class Replay:
             net.deliveries = NULL
         self.read += count - first
 
+    def advance(self, int64_t time):
+        """Let time pass until `time`, ns, when all packets have been sent: what still waited may go on, or be given up."""
+        with nogil:
+            walk_until(&self.walk.net, time)
+            self.settle_late(&self.walk.net)
+
     cdef bint fill(self, Network *net, Packet *p, const Rows *rows, int64_t i) noexcept nogil:
         """Point the packet at the row's network header and read its words; False when there is no whole header."""
         cdef uint8_t *start = rows.arena + rows.offset[i]

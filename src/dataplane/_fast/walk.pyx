@@ -12,7 +12,7 @@ its turn: the order is the kernel's. No Python and no GIL in between.
 """
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
@@ -362,6 +362,32 @@ cdef class Walk:
                 words_address(deliveries[count - 1].dst, deliveries[count - 1].family), deliveries[count - 1].dport,
             )
         free(deliveries)
+
+    @property
+    def keep_late(self):
+        """Whether what becomes of rows after their batch is kept for `late`."""
+        return bool(self.net.keep_late)
+
+    @keep_late.setter
+    def keep_late(self, bint value):
+        self.net.keep_late = value
+
+    def late(self):
+        """Take what became of rows of earlier batches, in the order in which it happened: (rows int64, counted from the
+        first row ever injected; verdicts uint8; reasons uint16)."""
+        cdef int64_t i, count = self.net.late_count
+        cdef int64_t[::1] rows
+        cdef uint8_t[::1] verdicts
+        cdef uint16_t[::1] reasons
+        taken = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.uint16)
+        if count:
+            rows, verdicts, reasons = taken
+            for i in range(count):
+                rows[i] = self.net.late[i].row
+                verdicts[i] = self.net.late[i].delivery.verdict
+                reasons[i] = self.net.late[i].delivery.reason
+            self.net.late_count = 0
+        return taken
 
     def captured(self):
         """Take the captured frames: (PacketBatch whose `interface` is the place, hosts int32, rows int64)."""
