@@ -220,10 +220,10 @@ cdef inline bint early_drop(Conntrack *t, uint32_t hash, int64_t now) noexcept n
     """Make room: the first of eight buckets from the packet's on that holds anything not assured is rid of it. In a
     table with many more buckets than entries there is hardly ever one."""
     cdef uint32_t bucket = <uint32_t>((<uint64_t>hash * t.settings.buckets) >> 32)
-    cdef int i, victims
+    cdef int _, victims
     if t.buckets == NULL:
         return False
-    for i in range(8):
+    for _ in range(8):
         victims = early_drop_bucket(t, bucket, now)
         if victims:
             t.early_dropped += victims

@@ -357,3 +357,51 @@ def syn_with_an_acknowledgement_number(node: Node) -> None:
     talk.server("SA", urgptr=7)
     talk.client("A", urgptr=5)
     talk.client("R", ack=99)
+
+
+@scenario()
+def reset_of_the_side_whose_syn_was_ignored(node: Node) -> None:
+    """A RST that acknowledges an ignored SYN counts only if it comes from the other side."""
+    client, server = node.router()
+    node.rules(COUNT_STATES)
+    for number, side in enumerate(("client", "server")):
+        talk = Talk(client, server, sport=40000 + number)
+        talk.open()
+        talk.client("S", seq=900_000)
+        getattr(talk, side)("RA", seq=900_000 if side == "client" else 0, ack=900_001)
+
+
+@scenario()
+def synack_of_the_client_starts_its_window_anew(node: Node) -> None:
+    """A SYN-ACK of the client in SYN_RECV, ahead of its SYN: from there on its window counts."""
+    talk = tracked(node, window=1000)
+    talk.client("S")
+    talk.server("SA")
+    talk.client("SA", seq=66_000)
+    talk.client("PA", b"data", seq=66_001)
+    talk.client("PA", b"data", seq=1001)
+
+
+@scenario()
+def syn_without_options_keeps_the_offers(node: Node) -> None:
+    """A later SYN without any option leaves window scaling and SACK as an earlier one offered them."""
+    talk = tracked(node, window=1000)
+    talk.client("S", options=[("WScale", 7), ("SAckOK", b"")])
+    talk.client("S", seq=5000)
+    talk.server("SA", ack=5001, options=[("WScale", 7), ("SAckOK", b"")])
+    talk.client("A", seq=5001)
+    talk.client("PA", b"far", seq=60_000)
+    talk.server("A", ack=5001, options=[("NOP", None), ("NOP", None), ("SAck", (60_000, 90_000))])
+
+
+@scenario()
+def picked_up_connection_stays_liberal(node: Node) -> None:
+    """A connection that was picked up and started over by SYN and SYN-ACK: what is still liberal."""
+    talk = tracked(node, window=100)
+    talk.client("A")
+    talk.server("A")
+    talk.client("S", seq=9_000_000)
+    talk.server("SA", seq=7_000_000, ack=9_000_001)
+    talk.client("A", seq=9_000_001, ack=7_000_001)
+    talk.server("PA", b"far", seq=7_900_000, ack=9_000_001)
+    talk.client("PA", b"far", seq=9_900_000, ack=7_000_001)
