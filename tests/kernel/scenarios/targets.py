@@ -234,3 +234,15 @@ def mangled_source_is_not_translated_back(node: Node) -> None:
     ip = network(answer)
     assert (ip.tos if isinstance(ip, IP) else ip.tc) == 0
     assert isinstance(ip, IP | IPv6)
+
+
+@scenario(families=(4, 6))
+def trace(node: Node) -> None:
+    """TRACE counts and lets the packet go on, through every table."""
+    client, server = node.router()
+    node.rules("""
+        -t raw -A PREROUTING -p udp --dport 53 -j TRACE
+        -t mangle -A FORWARD -p udp
+        -A FORWARD -p udp -j ACCEPT
+    """)
+    client.send(QUERY, to=server).only(server)
