@@ -24,6 +24,17 @@ cpdef enum Status:
     STATUS_NAT_CLASH = 4096
     STATUS_HELPER = 8192
 
+cpdef enum ZoneFlag:
+    """How a zone counts."""
+    ZONE_ORIGINAL = 1       # for tuples of the original direction
+    ZONE_REPLY = 2          # for those of the reply direction
+    ZONE_BY_MARK = 4        # it is the packet's mark, as connection tracking finds it
+    ZONE_GIVEN = 8          # a packet: a rule has said so; no later one is listened to
+
+cdef struct Zone:
+    uint16_t id
+    uint8_t flags           # ZoneFlag
+
 cdef struct Tuple:
     # No padding: tuples are hashed and compared as bytes.
     uint32_t src[4]
@@ -66,6 +77,7 @@ cdef struct Conn:
     Tuple tuple[2]          # original, reply
     uint32_t status
     uint32_t mark
+    Zone zone
     uint32_t labels[4]      # bits
     int64_t expires         # ns; relative to the confirming packet until it is confirmed
     Conn *next[2]           # in the bucket of each tuple

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias, final
 _Address: TypeAlias = IPv4Address | IPv6Address
 _Tuple: TypeAlias = tuple[_Address, _Address, int, int]
 _Pair: TypeAlias = tuple[int, int] | None
-_Row: TypeAlias = tuple[int, int, int, str | None, int, int, int, _Tuple, _Tuple, _Pair, _Pair, int | None]
+_Row: TypeAlias = tuple[int, int, int, str | None, int, int, int, _Tuple, _Tuple, _Pair, _Pair, int | None, int, int]
 
 TCP_STATES: Final[tuple[str, ...]]
 SCTP_STATES: Final[tuple[str, ...]]
@@ -26,6 +26,12 @@ class Status(IntFlag):
     STATUS_TEMPLATE = 2048
     STATUS_NAT_CLASH = 4096
     STATUS_HELPER = 8192
+
+class ZoneFlag(IntFlag):
+    ZONE_ORIGINAL = 1
+    ZONE_REPLY = 2
+    ZONE_BY_MARK = 4
+    ZONE_GIVEN = 8
 
 @final
 class ConnectionTable:

@@ -84,9 +84,10 @@ cdef class ConnectionTable:
         """The connections that live at `now`, in the order in which they began.
 
         A row: (protocol number, family, timeout left in ns, state name or None, status bits, mark, uses, original,
-        reply, packets of both, bytes of both, when it began in ns). The last three are None where the host does not keep
-        them (nf_conntrack_acct, nf_conntrack_timestamp). A direction: (source, destination, source key, destination key); for ICMP
-        the source key is the id, the destination key type << 8 | code.
+        reply, packets of both, bytes of both, when it began in ns, zone, ZoneFlag bits). Packets, bytes and beginning
+        are None where the host does not keep them (nf_conntrack_acct, nf_conntrack_timestamp). A direction: (source,
+        destination, source key, destination key); for ICMP the source key is the id, the destination key type << 8 |
+        code.
         """
         cdef int32_t i, j, last
         cdef Conn *c
@@ -108,5 +109,6 @@ cdef class ConnectionTable:
                     (c.packets[0], c.packets[1]) if self.table.settings.accounting else None,
                     (c.bytes[0], c.bytes[1]) if self.table.settings.accounting else None,
                     c.began if self.table.settings.timestamp else None,
+                    c.zone.id, c.zone.flags,
                 )))
         return [row for _, row in sorted(rows, key=lambda pair: pair[0])]

@@ -127,8 +127,11 @@ cdef inline void conn_kill(Conntrack *t, Conn *c) noexcept nogil:
         conn_put(t, c)
 
 
-cdef inline Conn *conn_find(Conntrack *t, const Tuple *tuple, int64_t now, int *direction) noexcept nogil:
-    """The connection that has this tuple in one of its directions; an expired one is removed and not found."""
+cdef inline Conn *conn_find_side(
+    Conntrack *t, const Tuple *tuple, int64_t now, int *direction, int sides,
+) noexcept nogil:
+    """The connection that has this tuple in one of the given directions (bits); an expired one is removed and not
+    found."""
     cdef Conn *link
     cdef Conn *c
     if t.buckets == NULL:
@@ -138,13 +141,18 @@ cdef inline Conn *conn_find(Conntrack *t, const Tuple *tuple, int64_t now, int *
         c = link_conn(link)
         direction[0] = link_direction(link)
         link = c.next[direction[0]]
-        if not tuple_equal(&c.tuple[direction[0]], tuple):
+        if not sides >> direction[0] & 1 or not tuple_equal(&c.tuple[direction[0]], tuple):
             continue
         if c.expires <= now:
             conn_kill(t, c)
             continue
         return c
     return NULL
+
+
+cdef inline Conn *conn_find(Conntrack *t, const Tuple *tuple, int64_t now, int *direction) noexcept nogil:
+    """The connection that has this tuple in either of its directions."""
+    return conn_find_side(t, tuple, now, direction, 3)
 
 
 cdef inline bint table_grow(Conntrack *t) noexcept nogil:

@@ -12,9 +12,10 @@ from dataplane._fast.conntrack cimport (
     STATUS_SRC_NAT_DONE, Tuple,
 )
 from dataplane._fast.conntrack_table cimport (
-    conn_find, conn_kill, link_conn, link_direction, source_hash, source_link, table_row, tuple_equal, tuple_hash,
+    conn_kill, link_conn, link_direction, source_hash, source_link, table_row, tuple_equal, tuple_hash,
 )
 from dataplane._fast.conntrack_tcp cimport TCP_SYN_SENT, TCP_TIME_WAIT, after
+from dataplane._fast.conntrack_zone cimport zone_find, zone_sides
 from dataplane._fast.crc32c cimport sctp_checksum
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT, FIELD_DST, FIELD_ICMP,
@@ -59,15 +60,17 @@ cdef inline bint tuple_taken(Conntrack *t, const Tuple *candidate, const Conn *m
     cdef Tuple reply
     cdef Conn *link
     cdef Conn *c
-    cdef int direction
+    cdef int direction, sides
     if t.buckets == NULL or not tuple_invert(&reply, candidate):
         return False
+    reply.zone = mine.tuple[1].zone
+    sides = zone_sides(&mine.zone, 1)
     link = t.buckets[table_row(t, tuple_hash(t, &reply))]
     while link != NULL:
         c = link_conn(link)
         direction = link_direction(link)
         link = c.next[direction]
-        if c == mine or c.expires <= now or not tuple_equal(&c.tuple[direction], &reply):
+        if c == mine or c.expires <= now or not sides >> direction & 1 or not tuple_equal(&c.tuple[direction], &reply):
             continue
         # Two packets of one flow at the same time: left to the clash that follows.
         if tuple_equal(&c.tuple[0], &mine.tuple[0]):
@@ -88,7 +91,7 @@ cdef inline bint tuple_taken_for_good(
         return tuple_taken(t, candidate, mine, now)
     if not tuple_invert(&reply, candidate):
         return False
-    c = conn_find(t, &reply, now, &direction)
+    c = zone_find(t, &reply, &mine.zone, now, &direction)
     if c == NULL:
         return False
     if (direction == 0 or c.tcp.state < TCP_TIME_WAIT or c.status & STATUS_FIXED_TIMEOUT
@@ -197,7 +200,7 @@ cdef inline uint32_t jhash4(const uint32_t *words, uint32_t seed) noexcept nogil
     return c
 
 
-cdef inline void choose_address(Tuple *tuple, const NatRange *wanted, bint source) noexcept nogil:
+cdef inline void choose_address(Tuple *tuple, const NatRange *wanted, bint source, uint16_t zone) noexcept nogil:
     """find_best_ips_proto: one address of the range, by a hash of the source (and, unless persistent, the target)."""
     cdef uint32_t *address = tuple.src
     cdef uint32_t words[4]
@@ -216,7 +219,7 @@ cdef inline void choose_address(Tuple *tuple, const NatRange *wanted, bint sourc
     while i < 4:
         words[i] = dp_swap32(tuple.src[i])
         i += 1
-    j = jhash4(words, 0 if wanted.flags & NAT_PERSISTENT else dp_swap32(tuple.dst[last]) ^ tuple.zone)
+    j = jhash4(words, 0 if wanted.flags & NAT_PERSISTENT else dp_swap32(tuple.dst[last]) ^ zone)
     i = -1
     while i < last:
         i += 1
@@ -301,7 +304,7 @@ cdef inline void unique_tuple(
             c = t.by_source[source_hash(t, original) & t.source_mask]
             while c != NULL:
                 if (c.tuple[0].sport == original.sport and c.tuple[0].proto == original.proto
-                        and c.tuple[0].family == original.family
+                        and c.tuple[0].family == original.family and c.tuple[0].zone == original.zone
                         and address_compare(c.tuple[0].src, original.src) == 0 and c.expires > now):
                     memcpy(out.src, c.tuple[1].dst, 16)
                     out.sport = c.tuple[1].sport if tuple_of_icmp(out) else c.tuple[1].dport
@@ -311,7 +314,7 @@ cdef inline void unique_tuple(
                         break
                 c = c.next_by_source
             out[0] = original[0]
-    choose_address(out, wanted, source)
+    choose_address(out, wanted, source, mine.zone.id)
     if not wanted.flags & NAT_RANDOM_ALL:
         if wanted.flags & NAT_PORTS:
             if not wanted.flags & NAT_PORT_OFFSET and port_in_range(out, source, wanted):
@@ -516,6 +519,7 @@ cdef inline NatStep nat_bind(Conntrack *t, Packet *p, Hook hook, const NatRange 
     cdef const NatRange *wanted = asked
     if not c.status & STATUS_CONFIRMED:
         tuple_invert(&current, &c.tuple[1])
+        current.zone = c.tuple[0].zone
         if wanted == NULL:
             memset(&own, 0, sizeof(own))
             own.flags = NAT_MAP_IPS
@@ -526,6 +530,7 @@ cdef inline NatStep nat_bind(Conntrack *t, Packet *p, Hook hook, const NatRange 
         unique_tuple(t, &chosen, &current, wanted, source, c, p.time, chance)
         if not tuple_equal(&chosen, &current):
             tuple_invert(&reply, &chosen)
+            reply.zone = c.tuple[1].zone
             c.tuple[1] = reply
             c.status |= STATUS_SRC_NAT if source else STATUS_DST_NAT
         if source:

@@ -10,7 +10,7 @@ whoever rewrites a header refreshes the words that it changed.
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from dataplane._fast.conntrack cimport Conn
+from dataplane._fast.conntrack cimport Conn, Zone
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.wire cimport (
     ETH_P_IP, ETH_P_IPV6, IP_OFFSET, IPPROTO_AH, IPPROTO_DSTOPTS, IPPROTO_FRAGMENT, IPPROTO_HOPOPTS, IPPROTO_ICMP,
@@ -96,6 +96,7 @@ cdef struct Packet:
     uint8_t skip_hook       # after a nested run: the hooks already done
     # connection
     uint8_t ctinfo
+    Zone zone               # to be tracked in, until connection tracking has seen it
     Conn *ct                # NULL: INVALID, or UNTRACKED if ctinfo says so
     # routing decision
     uint8_t route_type

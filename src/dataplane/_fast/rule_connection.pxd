@@ -6,7 +6,7 @@ Sources: net/netfilter/xt_conntrack.c, xt_connmark.c, xt_connbytes.c, xt_connlab
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from dataplane._fast.conntrack cimport Conn, STATUS_CONFIRMED, STATUS_DST_NAT, STATUS_SRC_NAT
-from dataplane._fast.packet cimport CT_ESTABLISHED_REPLY, CT_IS_REPLY, CT_UNTRACKED, Packet
+from dataplane._fast.packet cimport CT_ESTABLISHED_REPLY, CT_IS_REPLY, CT_NEW, CT_UNTRACKED, Packet
 from dataplane._fast.ruleset cimport (
     CT_DIRECTION, CT_EXPIRES, CT_MARK, CT_ORIG_DPORT, CT_ORIG_DST, CT_ORIG_SPORT, CT_ORIG_SRC, CT_PROTOCOL,
     CT_REPLY_DPORT, CT_REPLY_SPORT, CT_REPLY_SRC, CT_STATUS, STATE_DNAT, STATE_INVALID, STATE_SNAT, STATE_UNTRACKED,
@@ -17,6 +17,9 @@ cdef inline uint32_t connection_state(const Packet *p) noexcept nogil:
     """CtState of a packet (xt_conntrack.c)."""
     cdef uint32_t bits
     if p.ct == NULL:
+        if p.zone.flags:
+            # What tells how to track it stands in for its connection, as a new one.
+            return <uint32_t>2 << <int>CT_NEW
         return STATE_UNTRACKED if p.ctinfo == CT_UNTRACKED else STATE_INVALID
     bits = <uint32_t>2 << (p.ctinfo % <int>CT_IS_REPLY)
     if p.ct.status & STATUS_SRC_NAT:

@@ -100,7 +100,8 @@ cdef inline bint reverse_path6(const Packet *p, uint32_t flags, RuleContext *con
     cdef const uint32_t *source = &p.field[<int>FIELD_SRC]
     cdef const uint32_t *destination = &p.field[<int>FIELD_DST]
     cdef FlowKey key
-    cdef FibResult result
+    cdef FibResult result, best
+    cdef bint link_local = source[0] >> 22 == 0x3FA
     if source[0] | source[1] | source[2] | source[3] == 0:
         return True             # not routable: forwarding refuses it
     memset(&key, 0, sizeof(key))
@@ -109,10 +110,17 @@ cdef inline bint reverse_path6(const Packet *p, uint32_t flags, RuleContext *con
         memcpy(key.src, destination, 16)
     key.mark = p.field[<int>FIELD_MARK] if flags & RPFILTER_VALID_MARK else 0
     key.iif = -1
-    key.oif = slot if source[0] >> 22 == 0x3FA or not flags & RPFILTER_LOOSE else -1
+    key.oif = slot if link_local else -1
     key.family = 6
     if not fib_lookup(context.fib, &key, &result):
         return False
+    if not link_local and not flags & RPFILTER_LOOSE:
+        # The interface is a wish: it chooses among routes of one prefix, but goes past none to a shorter one.
+        best = result
+        key.oif = slot
+        if (not fib_lookup(context.fib, &key, &result) or result.route == NULL or best.route == NULL
+                or result.route.table != best.route.table or result.route.length != best.route.length):
+            result = best
     if result.type == ROUTE_LOCAL:
         return (flags & RPFILTER_ACCEPT_LOCAL) != 0
     if result.type != ROUTE_UNICAST and result.type != ROUTE_MULTICAST:

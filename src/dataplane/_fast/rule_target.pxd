@@ -46,9 +46,15 @@ cdef inline void target_connmark(const Target *t, Packet *p) noexcept nogil:
 
 
 cdef inline void target_notrack(Packet *p) noexcept nogil:
-    # Only what has no connection yet.
-    if p.ct == NULL:
+    # Only what has no connection yet, and of which no other rule has said how to track it.
+    if p.ct == NULL and not p.zone.flags:
         p.ctinfo = CT_UNTRACKED
+
+
+cdef inline void target_zone(const Target *t, Packet *p) noexcept nogil:
+    if p.ct == NULL and p.ctinfo != CT_UNTRACKED and not p.zone.flags:
+        p.zone.id = <uint16_t>t.value
+        p.zone.flags = t.flags
 
 
 cdef inline void target_ttl(const Target *t, Packet *p) noexcept nogil:

@@ -22,11 +22,12 @@ from dataplane._fast.rule_context cimport DROP, NO, RuleContext, YES
 from dataplane._fast.rule_match cimport op_other
 from dataplane._fast.rule_target cimport (
     target_connmark, target_mark, target_notrack, target_set, target_tcpmss, target_tos, target_ttl,
+    target_zone,
 )
 from dataplane._fast.ruleset cimport (
     Chain, OP_WORD, Op, Rule, RuleSet, Run, TARGET_ACCEPT, TARGET_CONNMARK, TARGET_CONTINUE, TARGET_DROP, TARGET_GOTO,
     TARGET_JUMP, TARGET_LOG, TARGET_MARK, TARGET_NETMAP, TARGET_NFLOG, TARGET_NOTRACK, TARGET_REJECT, TARGET_RETURN,
-    TARGET_SET, TARGET_TCPMSS, TARGET_TOS, TARGET_TRACE, TARGET_TTL, Table, TableKind, Target,
+    TARGET_SET, TARGET_TCPMSS, TARGET_TOS, TARGET_TRACE, TARGET_TTL, TARGET_ZONE, Table, TableKind, Target,
 )
 
 cpdef enum RuleVerdict:
@@ -108,6 +109,9 @@ cdef inline bint act(
         target_connmark(target, p)
     elif kind == TARGET_NOTRACK:
         target_notrack(p)
+        p.field[<int>FIELD_CTSTATE] = connection_state(p)
+    elif kind == TARGET_ZONE:
+        target_zone(target, p)
         p.field[<int>FIELD_CTSTATE] = connection_state(p)
     elif kind == TARGET_TTL:
         target_ttl(target, p)

@@ -106,6 +106,7 @@ cpdef enum TargetKind:
     TARGET_NFLOG
     TARGET_TRACE
     TARGET_SET              # value, mask: where the pool has a set to add to and one to take from, plus one; 0: none
+    TARGET_ZONE             # value: zone; flags: ZoneFlag
 
 cpdef enum RpfilterFlag:
     RPFILTER_LOOSE = 1

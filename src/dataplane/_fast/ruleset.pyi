@@ -93,6 +93,7 @@ class TargetKind(IntEnum):
     TARGET_NFLOG = 19
     TARGET_TRACE = 20
     TARGET_SET = 21
+    TARGET_ZONE = 22
 
 class RpfilterFlag(IntEnum):
     RPFILTER_LOOSE = 1

@@ -8,21 +8,22 @@ from libc.string cimport memcpy, memset
 
 from dataplane._fast.conntrack cimport (
     Conn, Conntrack, CtSettings, STATUS_ASSURED, STATUS_CONFIRMED, STATUS_DST_NAT_DONE, STATUS_DYING, STATUS_FIXED_TIMEOUT,
-    STATUS_NAT_CLASH, STATUS_SEEN_REPLY, STATUS_SRC_NAT_DONE, STATUS_EXPECTED, Tuple,
+    STATUS_NAT_CLASH, STATUS_SEEN_REPLY, STATUS_SRC_NAT_DONE, STATUS_EXPECTED, Tuple, ZONE_BY_MARK, Zone,
 )
 from dataplane._fast.conntrack_gc cimport gc_pass
 from dataplane._fast.conntrack_sctp cimport sctp_track
 from dataplane._fast.conntrack_table cimport (
-    bucket_link, conn_find, conn_kill, conn_make, conn_put, source_unlink, tuple_equal,
+    bucket_link, conn_find_side, conn_kill, conn_make, conn_put, source_unlink, tuple_equal,
 )
 from dataplane._fast.conntrack_tcp cimport (
     TCP_CLOSE, TRACK_ACCEPT, TRACK_INVALID, TRACK_REPEAT, tcp_flags_legal, tcp_track,
 )
+from dataplane._fast.conntrack_zone cimport zone_find, zone_sides, zone_toward
 from dataplane._fast.crc32c cimport sctp_checksum
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_IS_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT,
-    FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_L4, FIELD_LENGTH, FIELD_PROTO, FIELD_SPORT, FIELD_SRC, HOOK_PREROUTING,
-    Hook, Packet, ip6_transport,
+    FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_L4, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SPORT, FIELD_SRC,
+    HOOK_PREROUTING, Hook, Packet, ip6_transport,
 )
 from dataplane._fast.wire cimport (
     IP_OFFSET, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
@@ -156,6 +157,7 @@ cdef inline void ct_release(Conntrack *t, Packet *p) noexcept nogil:
             conn_put(t, p.ct)
         p.ct = NULL
     p.ctinfo = CT_ESTABLISHED
+    memset(&p.zone, 0, sizeof(Zone))
 
 
 cdef inline void ct_attach(Packet *answer, Packet *offender) noexcept nogil:
@@ -225,7 +227,7 @@ cdef inline bint transport_valid(const Conntrack *t, const Packet *p, Hook hook)
     return True
 
 
-cdef inline int ct_icmp(Conntrack *t, Packet *p, Hook hook) noexcept nogil:
+cdef inline int ct_icmp(Conntrack *t, Packet *p, Hook hook, const Zone *zone) noexcept nogil:
     """ICMP before the table is asked: TRACK_ACCEPT to go on, TRACK_INVALID, or TRACK_REPEAT when all is settled."""
     cdef uint8_t kind
     cdef const uint8_t *inner = NULL
@@ -251,7 +253,7 @@ cdef inline int ct_icmp(Conntrack *t, Packet *p, Hook hook) noexcept nogil:
             return TRACK_ACCEPT
     if not quoted_tuple(p.family, icmp + 8, p.tail, &quoted, &inner) or not tuple_invert(&inverse, &quoted):
         return TRACK_INVALID
-    c = conn_find(t, &inverse, p.time, &direction)
+    c = zone_find(t, &inverse, zone, p.time, &direction)
     if c == NULL:
         return TRACK_INVALID
     # The error must be addressed to the side that sent the packet which it quotes.
@@ -309,17 +311,22 @@ cdef inline int ct_in(Conntrack *t, Packet *p, Hook hook) noexcept nogil:
     packet is INVALID to whoever asks."""
     cdef uint8_t proto = <uint8_t>p.field[<int>FIELD_PROTO]
     cdef Tuple tuple, reply
+    cdef Zone zone
     cdef Conn *c
     cdef int direction = 0, verdict, _
     cdef int64_t timeout = -1
     cdef bint full = False
     if p.ct != NULL or p.ctinfo == CT_UNTRACKED:
         return CT_ACCEPT
+    zone = p.zone
+    memset(&p.zone, 0, sizeof(Zone))
+    if zone.flags & ZONE_BY_MARK:
+        zone.id = <uint16_t>p.field[<int>FIELD_MARK]
     if p.transport == NULL or not p.field[<int>FIELD_L4] or p.field[<int>FIELD_FRAGMENT]:
         t.invalid += 1
         return CT_ACCEPT
     if proto == (IPPROTO_ICMP if p.family == 4 else IPPROTO_ICMPV6):
-        verdict = ct_icmp(t, p, hook)
+        verdict = ct_icmp(t, p, hook, &zone)
         if verdict == TRACK_INVALID:
             t.invalid += 1
         if verdict != TRACK_ACCEPT:
@@ -328,15 +335,17 @@ cdef inline int ct_in(Conntrack *t, Packet *p, Hook hook) noexcept nogil:
         t.invalid += 1
         return CT_ACCEPT
     for _ in range(2):
-        c = conn_find(t, &tuple, p.time, &direction)
+        c = zone_find(t, &tuple, &zone, p.time, &direction)
         if c == NULL:
             if not tuple_invert(&reply, &tuple):
                 t.invalid += 1
                 return CT_ACCEPT
+            reply.zone = zone_toward(&zone, 1)
             gc_pass(t, p.time)
             c = conn_make(t, &tuple, &reply, p.time, &full)
             if c == NULL:
                 return CT_DROP
+            c.zone = zone
             direction = 0
             p.ctinfo = CT_NEW
         else:
@@ -396,6 +405,7 @@ cdef inline int ct_confirm(Conntrack *t, Packet *p) noexcept nogil:
     cdef Conn *c = p.ct
     cdef Conn *other
     cdef int direction = 0
+    cdef bint reverse = False
     if c == NULL or c.status & STATUS_CONFIRMED:
         return CT_ACCEPT
     if p.ctinfo == CT_ESTABLISHED_REPLY or p.ctinfo == CT_RELATED_REPLY:
@@ -403,13 +413,15 @@ cdef inline int ct_confirm(Conntrack *t, Packet *p) noexcept nogil:
     if c.status & STATUS_DYING:
         t.dropped += 1
         return CT_DROP
-    other = conn_find(t, &c.tuple[0], p.time, &direction)
+    other = conn_find_side(t, &c.tuple[0], p.time, &direction, zone_sides(&c.zone, 0))
     if other == NULL:
-        other = conn_find(t, &c.tuple[1], p.time, &direction)
+        other = conn_find_side(t, &c.tuple[1], p.time, &direction, zone_sides(&c.zone, 1))
+        # One that began at the other end is nobody's copy of this flow: only zones let two such be begun.
+        reverse = other != NULL and direction == 0
     if other != NULL:
         # Somebody else's packet of the same flow was faster (nf_ct_resolve_clash).
         if clash_allowed(c.tuple[0].proto) and (
-            not other.status & (STATUS_SRC_NAT_DONE | STATUS_DST_NAT_DONE)
+            (not reverse and not other.status & (STATUS_SRC_NAT_DONE | STATUS_DST_NAT_DONE))
             or (tuple_equal(&other.tuple[0], &c.tuple[0]) and tuple_equal(&other.tuple[1], &c.tuple[1]))
         ):
             t.clash_resolved += 1
@@ -420,7 +432,9 @@ cdef inline int ct_confirm(Conntrack *t, Packet *p) noexcept nogil:
             p.ct = other
             p.ctinfo = CT_ESTABLISHED if other.status & STATUS_SEEN_REPLY else CT_NEW
             return CT_ACCEPT
-        if clash_allowed(c.tuple[0].proto) and conn_find(t, &c.tuple[1], p.time, &direction) == NULL:
+        if clash_allowed(c.tuple[0].proto) and conn_find_side(
+            t, &c.tuple[1], p.time, &direction, zone_sides(&c.zone, 1)
+        ) == NULL:
             # Another backend was chosen: keep only the way back, for one second.
             t.clash_resolved += 1
             c.status |= STATUS_CONFIRMED | STATUS_NAT_CLASH | STATUS_FIXED_TIMEOUT

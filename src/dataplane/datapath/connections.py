@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dataplane._fast.conntrack import Status
+from dataplane._fast.conntrack import Status, ZoneFlag
 from dataplane._fast.host import CompiledHost
 from dataplane.host.config import ConnectionRow, ConnectionTuple
 
 SECOND = 1_000_000_000
+SIDES = (ZoneFlag.ZONE_ORIGINAL, ZoneFlag.ZONE_REPLY)
+BOTH = ZoneFlag.ZONE_ORIGINAL | ZoneFlag.ZONE_REPLY
 ICMP, ICMPV6, GRE = 1, 58, 47
 WITH_PORTS = (6, 17, 33, 132, 136)  # DCCP's are always 0 (Linux tracks it no more), but printed
 
@@ -46,17 +48,21 @@ def connections(host: CompiledHost, now: int) -> Connections:
 
 
 def _row(row: tuple[Any, ...], now: int) -> ConnectionRow:
-    protocol, _, left, state, status, mark, uses, original, reply, packets, size, began = row
+    protocol, _, left, state, status, mark, uses, original, reply, packets, size, began, zone, zone_flags = row
+    # Of one direction alone it is told with that direction's tuple.
+    both = zone_flags & BOTH == BOTH
+    alone = [{"zone": zone} if zone and not both and zone_flags & side else {} for side in SIDES]
     counts = [{"packets": packets[i], "bytes": size[i]} if packets is not None else {} for i in (0, 1)]
     return ConnectionRow(
         protocol,
-        replace(_tuple(protocol, original), **counts[0]),
-        replace(_tuple(protocol, reply), **counts[1]),
+        replace(_tuple(protocol, original), **counts[0], **alone[0]),
+        replace(_tuple(protocol, reply), **counts[1], **alone[1]),
         timeout=left // SECOND,
         state=state,
         seen_reply=bool(status & Status.STATUS_SEEN_REPLY),
         assured=bool(status & Status.STATUS_ASSURED),
         mark=mark,
+        zone=zone if zone and both else None,
         use=uses,
         # The tool tells the difference of whole seconds.
         more=() if began is None else (f"delta-time={now // SECOND - began // SECOND}",),

@@ -787,3 +787,53 @@ def several_matches_in_one_rule(node: Node) -> None:
     client.send(QUERY, to=server)
     frame = Ether(src=client.mac, dst=client.gateway) / client.packet(QUERY, to=server)
     node.receive("eth0", frame)
+
+
+@scenario(families=(4, 6))
+def addrtype_of_the_way_out(node: Node) -> None:
+    """--limit-iface-out: local at the interface that the packet leaves by."""
+    client, server = counted(
+        node,
+        "-m addrtype --src-type LOCAL --limit-iface-out",
+        "-m addrtype --dst-type UNICAST --limit-iface-out",
+        "-m addrtype ! --dst-type LOCAL --limit-iface-out",
+        "-m addrtype --src-type UNICAST --limit-iface-out",
+    )
+    client.send(QUERY, to=server)
+    server.send(QUERY, to=client)
+
+
+@scenario(families=(4, 6))
+def recent_by_hops(node: Node) -> None:
+    """recent --rttl: only with as many hops left as when the address was entered; --mask joins neighbours."""
+    mask = "255.255.255.0" if node.family == 4 else "ffff:ffff:ffff:ffff::"
+    client, server = counted(
+        node,
+        "-m recent --rcheck --rttl --name hops --rsource",
+        "-m recent --rcheck --name hops --rsource",
+        "-m recent --update --rttl --hitcount 2 --name hops --rsource",
+        "-m recent --set --name hops --rsource",
+        f"-m recent --rcheck --name near --mask {mask} --rsource",
+        f"-m recent --set --name near --mask {mask} --rsource",
+    )
+    other = node.peer("eth0", "10.0.1.3" if node.family == 4 else "fd00:1::3")
+    for peer, hops in ((client, 64), (client, 64), (client, 60), (other, 64), (client, 60)):
+        peer.send(QUERY, to=server, ttl=hops)
+
+
+@scenario(families=(4, 6))
+def rpfilter_by_mark(node: Node) -> None:
+    """rpfilter --validmark: the way back is looked for with the packet's mark."""
+    client, _ = node.router()
+    node.ip(f"{node.dash}rule add fwmark 7 lookup 100")
+    node.ip(f"{node.dash}route add default via {'10.0.2.2' if node.family == 4 else 'fd00:2::2'} table 100")
+    server = "10.0.2.2" if node.family == 4 else "fd00:2::2"
+    node.rules("""
+        -t raw -A PREROUTING -p udp --dport 2 -j MARK --set-mark 7
+        -t raw -A PREROUTING -m rpfilter --validmark
+        -t raw -A PREROUTING -m rpfilter --validmark --invert
+        -t raw -A PREROUTING -m rpfilter
+        -t raw -A PREROUTING -m rpfilter --loose --validmark
+    """)
+    for port in (1, 2):
+        client.send(UDP(sport=4000, dport=port), to=server)

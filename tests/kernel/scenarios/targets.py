@@ -1,5 +1,6 @@
 """Targets that change packets or remember something, and go on."""
 
+from judge.choices import PORT
 from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import network, reply
@@ -105,6 +106,84 @@ def notrack_and_zones(node: Node) -> None:
 
 
 @scenario(families=(4, 6))
+def zones_of_one_direction(node: Node) -> None:
+    """CT --zone-orig and --zone-reply: the answer is looked for in its own direction's zone."""
+    client, server = node.router()
+    node.rules("""
+        -t raw -A PREROUTING -i eth0 -p udp --dport 1 -j CT --zone-orig 5
+        -t raw -A PREROUTING -i eth0 -p udp --dport 2 -j CT --zone-reply 6
+        -t raw -A PREROUTING -i eth1 -p udp --sport 2 -j CT --zone-reply 6
+        -t raw -A PREROUTING -i eth0 -p udp --dport 3 -j CT --zone-reply 7
+        -t raw -A PREROUTING -i eth1 -p udp --sport 4 -j CT --zone 8
+        -A FORWARD -m conntrack --ctstate NEW
+        -A FORWARD -m conntrack --ctstate ESTABLISHED
+        -A FORWARD -m conntrack --ctstate RELATED
+    """)
+    for port in range(1, 5):
+        request = client.send(UDP(sport=4000, dport=port), to=server).only(server)
+        server.send(reply(request, b"answer"))
+        server.complain("port unreachable", request)
+        client.send(UDP(sport=4000, dport=port), to=server)
+
+
+@scenario(families=(4, 6))
+def zone_of_the_mark(node: Node) -> None:
+    """CT --zone mark: the mark that the packet has when it is tracked, not when the rule is met."""
+    client, server = node.router()
+    node.rules("""
+        -t raw -A PREROUTING -p udp -j CT --zone mark
+        -t raw -A PREROUTING -p udp -m multiport --ports 1 -j MARK --set-mark 9
+        -t raw -A PREROUTING -p udp -m multiport --ports 2 -j MARK --set-mark 0x1000a
+        -A FORWARD -m conntrack --ctstate ESTABLISHED
+    """)
+    for port in range(1, 4):
+        request = client.send(UDP(sport=4000, dport=port), to=server).only(server)
+        server.send(reply(request, b"answer"))
+
+
+@scenario(families=(4, 6))
+def zones_and_nat(node: Node) -> None:
+    """Two networks with the same addresses: told apart by a zone of the original direction, masqueraded apart."""
+    client, server = node.router()
+    node.rules(f"""
+        -t raw -A PREROUTING -i eth0 -m mark --mark 0 -m mac --mac-source 02:00:00:01:01:02 -j CT --zone-orig 1
+        -t raw -A PREROUTING -i eth0 -m mac --mac-source 02:00:00:01:01:03 -j CT --zone-orig 2
+        -t nat -A PREROUTING -p udp --dport 53 -j DNAT --to-destination {server.ip}
+        -t nat -A POSTROUTING -o eth1 -j MASQUERADE
+    """)
+    other = node.peer("eth0", "10.0.1.3" if node.family == 4 else "fd00:1::3")
+    service = "10.9.9.9" if node.family == 4 else "fd00:9::9"
+    first = client.send(QUERY, to=service).only(server)
+    second = other.send(QUERY, to=service, src=client.ip).only(server)
+    assert first[UDP].sport != second[UDP].sport
+    node.chose(PORT, second[UDP].sport)
+    for request in (first, second):
+        server.send(reply(request, b"answer"))
+        server.complain("port unreachable", request)
+
+
+@scenario(families=(4, 6))
+def the_first_rule_says_how_to_track(node: Node) -> None:
+    """CT and NOTRACK leave alone a packet of which an earlier one has spoken; --ctstate takes what CT gave for NEW."""
+    client, server = node.router()
+    node.rules("""
+        -t raw -A PREROUTING -p udp --dport 1 -j CT --ctevents new
+        -t raw -A PREROUTING -p udp --dport 2 -j CT --zone 0
+        -t raw -A PREROUTING -p udp --dport 3 -j CT --zone 4
+        -t raw -A PREROUTING -p udp --dport 4 -j NOTRACK
+        -t raw -A PREROUTING -m conntrack --ctstate NEW
+        -t raw -A PREROUTING -m conntrack --ctstate INVALID
+        -t raw -A PREROUTING -m conntrack --ctstate UNTRACKED
+        -t raw -A PREROUTING -p udp --dport 1:3 -j CT --notrack
+        -t raw -A PREROUTING -p udp -j CT --zone 5
+        -A FORWARD -m conntrack --ctstate UNTRACKED
+        -A FORWARD -m conntrack --ctstate NEW
+    """)
+    for port in range(1, 6):
+        client.send(UDP(sport=4000, dport=port), to=server)
+
+
+@scenario(families=(4, 6))
 def log_and_nflog(node: Node) -> None:
     """LOG and NFLOG count and let the packet go on."""
     client, server = node.router()
@@ -155,3 +234,15 @@ def mangled_source_is_not_translated_back(node: Node) -> None:
     ip = network(answer)
     assert (ip.tos if isinstance(ip, IP) else ip.tc) == 0
     assert isinstance(ip, IP | IPv6)
+
+
+@scenario(families=(4, 6))
+def trace(node: Node) -> None:
+    """TRACE counts and lets the packet go on, through every table."""
+    client, server = node.router()
+    node.rules("""
+        -t raw -A PREROUTING -p udp --dport 53 -j TRACE
+        -t mangle -A FORWARD -p udp
+        -A FORWARD -p udp -j ACCEPT
+    """)
+    client.send(QUERY, to=server).only(server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataplane._fast.conntrack import ZoneFlag
 from dataplane._fast.ruleset import TargetKind
 from dataplane.host.xtables.declare import Given, Kind, Option, Refused, Scope, Target
 from dataplane.host.xtables.predicate import Action
@@ -21,7 +22,8 @@ def _zone(text: str, scope: Scope) -> int:
 
 
 ZONE = Kind(_zone, lambda value: "mark" if value == BY_MARK else str(value))
-_ZONES = ("zone", "zone-orig", "zone-reply")
+BOTH = ZoneFlag.ZONE_ORIGINAL | ZoneFlag.ZONE_REPLY
+_ZONES = {"zone": BOTH, "zone-orig": ZoneFlag.ZONE_ORIGINAL, "zone-reply": ZoneFlag.ZONE_REPLY}
 
 
 class Ct(Target):
@@ -50,12 +52,15 @@ class Ct(Target):
     def action(self) -> Action:
         if self.has("notrack"):
             return Action(TargetKind.TARGET_NOTRACK)
-        for option in _ZONES:
+        # Events go to whoever listens on netlink, a helper changes what connections are expected (which whoever compiles
+        # the rule must say is not modelled); like a zone they keep later rules from saying how to track the packet.
+        for option, sides in _ZONES.items():
             if self.has(option):
-                raise Refused(f"--{option}", "read and printed, but not evaluated")
-        # Events go to whoever listens on netlink; no packet is changed by them. A helper changes what connections are
-        # expected, which whoever compiles the rule must say is not modelled.
-        return Action(TargetKind.TARGET_CONTINUE)
+                zone = self.value(option)
+                if zone == BY_MARK:
+                    return Action(TargetKind.TARGET_ZONE, ZoneFlag.ZONE_GIVEN | ZoneFlag.ZONE_BY_MARK | sides)
+                return Action(TargetKind.TARGET_ZONE, ZoneFlag.ZONE_GIVEN | sides, value=zone)
+        return Action(TargetKind.TARGET_ZONE, ZoneFlag.ZONE_GIVEN | BOTH)
 
 
 TARGET = Ct
