@@ -42,7 +42,7 @@ ARROWS: dict[str, set[str]] = {
         "_fast",
         "errors",
     },
-    "testing": {"cluster", "agents", "datapath", "capture", "host", "emulation", "errors"},
+    "testing": {"cluster", "agents", "datapath", "capture", "host", "emulation", "_fast", "errors"},
     "cli": {
         "cluster",
         "agents",
