@@ -26,6 +26,7 @@ from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.reassembly cimport FRAGMENT_USER_LOCAL
 from dataplane._fast.options cimport has_source_route
 from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, route_input4, route_input6
+from dataplane._fast.track cimport ct_release
 from dataplane._fast.vxlan cimport vxlan_listens
 from dataplane._fast.wire cimport (
     ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_TCP, IPPROTO_UDP, IP_MF, IP_OFFSET,
@@ -224,6 +225,7 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
         if listened(host, proto, load16(p.transport + 2)):
             return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)
         if not group:
+            ct_release(host.netfilter.conntrack, p)  # UDP lets go of it before it looks for a socket
             icmp_unreachable(net, host, p, ICMP_PORT_UNREACH, ICMP6_PORT_UNREACH)
         return drop(net, host, p, Reason.NO_SOCKET)
     if proto == IPPROTO_TCP:
