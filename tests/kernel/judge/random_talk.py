@@ -37,7 +37,8 @@ from judge.random_wire import (
 from judge.recording import Frame
 
 # What the emulator does not do yet is not drawn.
-OPTIONS_DRAWN = EXTENSIONS_DRAWN = REDIRECTS6_DRAWN = FRAGMENTS_DRAWN = False
+OPTIONS_DRAWN = EXTENSIONS_DRAWN = False
+REDIRECTS6_DRAWN = True
 
 Shot = tuple[str, bytes]  # a port of the node, a frame
 
@@ -163,7 +164,7 @@ class Talk:
                 chunk = b"\x01\0\0\x14" + bytes([0, 0, 0, 9, 0, 0, 16, 0, 0, 1, 0, 1, 0, 0, 0, 1])
             body = sctp(sport, dport, 0 if chunk[0] == 1 else 9, chunk)
         elif protocol in (ICMP, ICMPV6):
-            kinds = [8, 8, 8, 0, 13, 17] if protocol == ICMP else [128, 128, 128, 129]
+            kinds = [8, 8, 8, 0, 17] if protocol == ICMP else [128, 128, 128, 129]
             kind = random.choice(kinds)
             body = struct.pack("!BBHHH", kind, 0, 0, sport, random.randrange(4)) + data
         elif protocol == 47:
