@@ -43,13 +43,20 @@ def main() -> int:
     until = time.monotonic() + arguments.minutes * 60
     cases = packets = gone = 0
     differing: dict[int, str] = {}
+    refused: dict[int, str] = {}
     kernel = Kernel()
     try:
         with progress.status("") as status, tempfile.TemporaryDirectory(prefix="jdg-") as folder:
             while time.monotonic() < until and (not arguments.cases or cases < arguments.cases):
                 status.update(f"seed {seed}: {cases} cases, {packets:,} packets, {len(differing)} differ")
-                outcome = draw(kernel, seed, arguments.packets, Path(folder))
                 cases += 1
+                try:
+                    outcome = draw(kernel, seed, arguments.packets, Path(folder))
+                except Exception as error:  # a tool or the emulator refuses the host: that must not be drawn
+                    refused[seed] = str(error)
+                    print(f"seed {seed}: {type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
+                    seed += 1
+                    continue
                 packets += outcome.packets
                 if outcome.differences:
                     told = _keep(kernel, outcome, Path(folder), arguments.keep, arguments.shrink)
@@ -64,9 +71,11 @@ def main() -> int:
     print(f"{cases} cases, {packets:,} packets compared, {len(differing)} cases differ")
     if gone:
         print(f"{gone} cases differed once and not again: the kernel's own chance")
+    if refused:
+        print("seeds that could not be set up: " + " ".join(map(str, refused)))
     if differing:
         print("seeds that differ: " + " ".join(map(str, differing)))
-    return 1 if differing else 0
+    return 1 if differing or refused else 0
 
 
 def _keep(kernel: Kernel, outcome: Outcome, folder: Path, where: Path, seconds: float) -> str:
@@ -80,7 +89,7 @@ def _keep(kernel: Kernel, outcome: Outcome, folder: Path, where: Path, seconds: 
         found = again(kernel, lines, folder) or found
     where.mkdir(parents=True, exist_ok=True)
     path = where / f"seed-{outcome.seed}.case"
-    told = [line for one in found[:5] for line in str(one).splitlines()]
+    told = [line for one in found[:4] for line in str(one).splitlines()]
     path.write_text(text_of(f"{sign(found[0])} (seed {outcome.seed})", told, lines))
     return f"{found[0]}\n  {path}"
 

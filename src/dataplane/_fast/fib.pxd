@@ -228,8 +228,9 @@ cdef inline bint hop_source(const Fib *fib, const Route *route, const NextHop *h
     return select_source4(fib, hop.slot, NULL, route.scope, out)
 
 
-cdef inline bint hop_usable(const Fib *fib, const NextHop *hop, const FlowKey *key) noexcept nogil:
-    if hop.slot >= 0 and not fib.interfaces[hop.slot].up:
+cdef inline bint hop_usable(const Fib *fib, const Route *route, const NextHop *hop, const FlowKey *key) noexcept nogil:
+    # An address of the host answers by every other interface while its own is down.
+    if hop.slot >= 0 and not fib.interfaces[hop.slot].up and route.type != ROUTE_LOCAL:
         return False
     return key.oif < 0 or hop.slot == key.oif
 
@@ -245,10 +246,10 @@ cdef inline const NextHop *route_hop(const Fib *fib, const Route *route, const F
     cdef bint from_here
     if route.hop_count == 1:
         hop = &fib.hops[route.first_hop]
-        return hop if hop_usable(fib, hop, key) else NULL
+        return hop if hop_usable(fib, route, hop, key) else NULL
     for i in range(route.hop_count):
         hop = &fib.hops[route.first_hop + i]
-        if hop_usable(fib, hop, key):
+        if hop_usable(fib, route, hop, key):
             if key.oif >= 0:
                 return hop
             total += hop.weight
@@ -262,7 +263,7 @@ cdef inline const NextHop *route_hop(const Fib *fib, const Route *route, const F
     from_here = key.family == 4 and key.iif < 0 and key.src[0] != 0
     for i in range(route.hop_count):
         hop = &fib.hops[route.first_hop + i]
-        if not hop_usable(fib, hop, key):
+        if not hop_usable(fib, route, hop, key):
             continue
         share += hop.weight
         score = point < ((share << 31) + total // 2) // total

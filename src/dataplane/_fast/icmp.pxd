@@ -290,7 +290,6 @@ cdef inline void icmp6_error(
     label_set(host, answer)
     icmp6_checksum_set(answer, icmp)
     packet_read6(answer)
-    ct_attach(answer, p)
     spawn(net, answer, STAGE_LOCAL_OUT)
 
 
@@ -320,12 +319,16 @@ cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
     cdef uint8_t *tcp
     cdef const uint8_t *old = p.transport
     cdef uint32_t header, length
+    cdef uint8_t tos = 0
     if p.field[<int>FIELD_PROTO] != IPPROTO_TCP or old == NULL or p.tail - old < 20:
         return
     if old[13] & TCP_RST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
         return
     if not transport_checksum_good(p):
         return
+    if not attach:
+        # A socket's answer has the segment's traffic class, a rule's has none; neither speaks of congestion.
+        tos = <uint8_t>((p.net[1] if p.family == 4 else load16(p.net) >> 4) & 0xFC)
     header = 20 if p.family == 4 else 40
     answer = packet_make(net, host, p.time, header + 20)
     if answer == NULL:
@@ -343,11 +346,13 @@ cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
         store32(tcp + 8, load32(old + 4) + length)
         tcp[13] = TCP_RST | TCP_ACK
     if p.family == 4:
-        write_ip4(answer, 0, 0, IP_DF, host.default_ttl, IPPROTO_TCP, load32(p.net + 16), load32(p.net + 12))
+        write_ip4(
+            answer, tos, 0, IP_DF, host.default_ttl, IPPROTO_TCP, load32(p.net + 16), load32(p.net + 12),
+        )
         store_checksum(tcp + 16, checksum_fold(checksum_sum(tcp, 20, pseudo4(answer.net, IPPROTO_TCP, 20))))
         packet_read4(answer)
     else:
-        write_ip6(answer, 0, IPPROTO_TCP, 64, &p.field[<int>FIELD_DST], &p.field[<int>FIELD_SRC])
+        write_ip6(answer, tos, IPPROTO_TCP, 64, &p.field[<int>FIELD_DST], &p.field[<int>FIELD_SRC])
         store_checksum(tcp + 16, checksum_fold(checksum_sum(tcp, 20, pseudo6(answer.net, IPPROTO_TCP, 20))))
         packet_read6(answer)
     answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0

@@ -65,7 +65,8 @@ cdef inline Stage ip6_forward(Network *net, Host *host, Packet *p) noexcept nogi
     elif src[0] >> 22 == 0xFE80U >> 6:
         icmp6_error(net, host, p, 1, 2, 0)
         return drop(net, host, p, Reason.IP_INADDRERRORS)
-    mtu = packet_mtu(host, p)
+    # The link's alone: what a route says is asked of the packet as it leaves (ip6_dst_mtu_maybe_forward).
+    mtu = host.interfaces[p.oif].mtu6
     if mtu < 1280:
         mtu = 1280
     if p.field[<int>FIELD_LENGTH] > mtu and (p.frag_size > mtu or not p.ignore_df):

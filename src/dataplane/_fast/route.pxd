@@ -8,8 +8,8 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.fib cimport (
-    FibResult, FlowKey, ROUTE_BLACKHOLE, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT, ROUTE_UNICAST,
-    ROUTE_UNREACHABLE, ROUTE_ANYCAST, address_on, fib_address_type, fib_lookup, route_source,
+    FibResult, FlowKey, ROUTE_BLACKHOLE, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT, ROUTE_THROW,
+    ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_ANYCAST, address_on, fib_address_type, fib_lookup, route_source,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
 from dataplane._fast.network cimport Host
@@ -125,6 +125,10 @@ cdef inline bint output_source(Host *host, const FlowKey *key, uint32_t *source)
     return route_source(&host.fib, key, &result, source)
 
 
+cdef inline bint route_refuses(uint8_t kind) noexcept nogil:
+    return kind in (ROUTE_BLACKHOLE, ROUTE_UNREACHABLE, ROUTE_PROHIBIT, ROUTE_THROW)
+
+
 cdef inline Reason validate_source(
     Host *host, const Packet *p, const Interface *interface, int32_t oif, bint *same_link,
 ) noexcept nogil:
@@ -149,7 +153,8 @@ cdef inline Reason validate_source(
     key.iif = oif
     key.tos = <uint8_t>(p.field[<int>FIELD_TOS] & 0x1C)
     key.mark = p.field[<int>FIELD_MARK] if interface.src_valid_mark else 0
-    if not fib_lookup(&host.fib, &key, &result):
+    if not fib_lookup(&host.fib, &key, &result) or route_refuses(result.type):
+        # What ends in an error has no interface that it could be compared with.
         return Reason.IP_RPFILTER if interface.rp_filter else Reason.NOT_DROPPED
     if result.type == ROUTE_LOCAL:
         return Reason.NOT_DROPPED if interface.accept_local else Reason.IP_LOCAL_SOURCE

@@ -22,7 +22,8 @@ def run(kernel: Recording) -> Recording:
     from dataplane._fast.chance import Choice
 
     config = HostConfig.load(kernel.folder)
-    choices = {Choice[kind]: values for kind, values in from_frames(kernel).items()}
+    chosen = from_frames(kernel) if kernel.readable else kernel.choices
+    choices = {Choice[kind]: values for kind, values in chosen.items()}
     host = Host(config, seed=0, choices=choices, listening=kernel.listeners)
     made = Recording(kernel.scenario, kernel.folder, ports=kernel.ports)
     seen = set(kernel.ports)

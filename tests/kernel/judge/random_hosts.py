@@ -70,7 +70,7 @@ def _ends(drawn: Drawn, number: int, port: str, device: str, gateway: str, last:
 def _behind(random: Random, drawn: Drawn, place: Place, number: int, device: str) -> None:
     """Networks that the place is the gateway to."""
     four, six = place.addresses[4][0], place.addresses[6][0]
-    mtu = random.choice(["", "", "", " mtu 1300", " mtu lock 1300"])
+    mtu = random.choice(["", "", "", " mtu 1300"])
     drawn.lines.append(f"ip route add 10.1.{number}.0/24 via {four} dev {device}{mtu}")
     drawn.lines.append(f"ip -6 route add fd00:1:{number}::/64 via {six} dev {device}{mtu}")
     drawn.networks[4].append(f"10.1.{number}.0/24")

@@ -136,7 +136,7 @@ class Rules:
         types = ["LOCAL", "UNICAST", "MULTICAST", "BROADCAST"] if family == 4 else ["LOCAL", "UNICAST", "UNREACHABLE"]
         mark = random.choice(["0x0", "0x1", "0x4000", "0x4000/0x4000", "0x1/0xff"])
         every = random.randint(1, 4)
-        status = random.choice(["NONE", "SEEN_REPLY", "ASSURED", "CONFIRMED", "SNAT", "DNAT"])
+        status = random.choice(["NONE", "SEEN_REPLY", "ASSURED", "CONFIRMED", "EXPECTED"])
         wide = random.choice(["0:60", "40", "100:", "1000:1500"])
         side = random.choice(["ctorigsrc", "ctorigdst", "ctreplsrc", "ctrepldst"])
         return random.choice(

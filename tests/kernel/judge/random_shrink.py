@@ -21,7 +21,16 @@ ORDER = (
 
 def sign(found: Difference) -> str:
     """What kind of difference it is, without its numbers."""
-    return re.sub(r"\d+", "#", found.what.split(" at ")[0])
+    what = re.sub(r"\d+", "#", found.what.split(" at ")[0])
+    return f"{what}: {_kind(found.kernel)}, {_kind(found.emulator)}" if "frame" in what or what == "drops" else what
+
+
+def _kind(side: str) -> str:
+    """Of a frame: nothing, or what ICMP or ARP says in it; of drops: their reasons."""
+    if " x" in side and "/" not in side:
+        return side
+    words = re.findall(r"nothing|none|ARP|ICMPv6\w+|ICMP|VXLAN", side.split("[")[0])
+    return " ".join(dict.fromkeys(words)) or "a frame"
 
 
 def shrink(

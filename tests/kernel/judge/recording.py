@@ -62,6 +62,7 @@ class Recording:
     ports: list[str] = field(default_factory=list)  # interfaces that can be seen from outside
     interfaces: dict[str, dict[str, int]] = field(default_factory=dict)  # counters: what the steps added
     listeners: list[tuple[str, int]] = field(default_factory=list)  # sockets of the node: (udp or tcp, port)
+    readable: bool = True  # whether what the kernel chose can be read from its frames in the order in which it chose
     choices: dict[str, list[int]] = field(default_factory=dict)  # by kind, in the order in which they were made
 
     def frames(self) -> Iterable[Frame]:
