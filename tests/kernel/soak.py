@@ -16,7 +16,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
-warnings.filterwarnings("ignore")
 
 from judge import emulated, namespace
 from judge.random_case import FOUND, text_of
@@ -27,6 +26,7 @@ from rich.console import Console
 
 
 def main() -> int:
+    warnings.filterwarnings("ignore")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30, help="how long to draw cases (default 30)")
     parser.add_argument("--seed", type=int, default=0, help="the first case's (default: from the clock)")

@@ -290,6 +290,7 @@ cdef inline void icmp6_error(
     label_set(host, answer)
     icmp6_checksum_set(answer, icmp)
     packet_read6(answer)
+    ct_attach(answer, p)
     spawn(net, answer, STAGE_LOCAL_OUT)
 
 

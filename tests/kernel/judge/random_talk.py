@@ -175,7 +175,6 @@ class Talk:
 
     def _answer(self, frame: Frame) -> Shot | None:
         """What the receiver of a frame sends back."""
-        random = self.random
         here = self._reader(frame)
         packet = read(frame.data[14:])
         if here is None or packet is None or packet.offset & 0x3FFF:
@@ -287,10 +286,7 @@ class Talk:
             body = body[:place_] + bytes([body[place_] ^ bit]) + body[place_ + 1 :]
         if random.random() < 0.02:
             body = body[: random.randrange(len(body) + 1)]
-        if family == 4:
-            data = self._four(source, target, protocol, body, ttl, tos)
-        else:
-            data = self._six(source, target, protocol, body, ttl, tos)
+        data = self._four(source, target, protocol, body, ttl, tos) if family == 4 else self._six(source, target, protocol, body, ttl, tos)
         if random.random() < 0.02:  # and one in the header
             index, bit = random.randrange(20 if family == 4 else 8), 1 << random.randrange(8)
             data = data[:index] + bytes([data[index] ^ bit]) + data[index + 1 :]
