@@ -113,8 +113,19 @@ cdef inline bint global_allow(Host *host, int64_t now) noexcept nogil:
 
 
 cdef inline bint peer_allow(Host *host, const uint32_t *address, int64_t limit, int64_t now) noexcept nogil:
-    """inet_peer_xrlim_allow: one message a `limit`, six in a burst, per address. All kinds of messages share the
-    bucket: one without a limit leaves nothing in it."""
+    """inet_peer_xrlim_allow: one message a `limit`, six in a burst, per address."""
+    return bucket_allow(host, address, limit, 6 * limit, now)
+
+
+cdef inline bint route_error_allow(Host *host, const uint32_t *address, int64_t now) noexcept nogil:
+    """ip_error: what has no route is said once a second to each sender, five times in a burst (net.ipv4.route.error_*)."""
+    return bucket_allow(host, address, 1000000000, 5000000000, now)
+
+
+cdef inline bint bucket_allow(
+    Host *host, const uint32_t *address, int64_t limit, int64_t burst, int64_t now,
+) noexcept nogil:
+    """All kinds of messages to a peer share its bucket: one without a limit leaves nothing in it."""
     cdef Bucket *b
     cdef uint64_t h
     if host.buckets == NULL:
@@ -128,12 +139,12 @@ cdef inline bint peer_allow(Host *host, const uint32_t *address, int64_t limit, 
         # A new peer starts with a full bucket.
         b.used = 1
         memcpy(b.address, address, 16)
-        b.tokens = 6 * limit
+        b.tokens = burst
         b.last = now
     b.tokens += now - b.last
     b.last = now
-    if b.tokens > 6 * limit:
-        b.tokens = 6 * limit
+    if b.tokens > burst:
+        b.tokens = burst
     if b.tokens < limit:
         return False
     b.tokens -= limit

@@ -11,7 +11,8 @@ from dataplane._fast.fib cimport ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, 
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.icmp cimport (
     ICMP6_DEST_UNREACH, ICMP6_PARAMETER_PROBLEM, ICMP6_PORT_UNREACH, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH,
-    ICMP_PROT_UNREACH, echo_reply, icmp4_error, icmp6_error, icmp_unreachable, tcp_reset, transport_checksum_good,
+    ICMP_PROT_UNREACH, echo_reply, icmp4_error, icmp6_error, icmp_unreachable, route_error_allow, tcp_reset,
+    transport_checksum_good,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
 from dataplane._fast.network cimport (
@@ -141,7 +142,8 @@ cdef inline Stage ip_route_input(Network *net, Host *host, Packet *p) noexcept n
         return drop(net, host, p, route.reason)
     if route.action == INPUT_ERROR:
         if p.family == 4:
-            icmp4_error(net, host, p, ICMP_DEST_UNREACH, route.code, 0)
+            if route_error_allow(host, &p.field[<int>FIELD_SRC], p.time):
+                icmp4_error(net, host, p, ICMP_DEST_UNREACH, route.code, 0)
         elif host.interfaces[p.iif].forwarding6:
             icmp6_error(net, host, p, ICMP6_DEST_UNREACH, route.code, 0)
         return drop(net, host, p, route.reason)

@@ -286,7 +286,11 @@ class Talk:
             body = body[:place_] + bytes([body[place_] ^ bit]) + body[place_ + 1 :]
         if random.random() < 0.02:
             body = body[: random.randrange(len(body) + 1)]
-        data = self._four(source, target, protocol, body, ttl, tos) if family == 4 else self._six(source, target, protocol, body, ttl, tos)
+        data = (
+            self._four(source, target, protocol, body, ttl, tos)
+            if family == 4
+            else self._six(source, target, protocol, body, ttl, tos)
+        )
         if random.random() < 0.02:  # and one in the header
             index, bit = random.randrange(20 if family == 4 else 8), 1 << random.randrange(8)
             data = data[:index] + bytes([data[index] ^ bit]) + data[index + 1 :]

@@ -331,6 +331,18 @@ def martian_sources(node: Node) -> None:
         client.send(QUERY, to=server, src=source).only(server)
 
 
+@scenario(families=(4, 6))
+def errors_about_no_route_are_limited(node: Node) -> None:
+    """In IPv4 five in a burst to each sender, then one a second, whatever the limits of ICMP say; in IPv6 none of that."""
+    client, server = node.router()
+    for last in range(1, 10):
+        client.send(QUERY, to=f"203.0.113.{last}" if node.family == 4 else f"2001:db8:9::{last}")
+    server.send(QUERY, to=FAR[node.family])
+    node.wait(1.3)
+    for last in range(1, 4):
+        client.send(QUERY, to=f"203.0.113.{last}" if node.family == 4 else f"2001:db8:9::{last}")
+
+
 @scenario()
 def martian_destinations(node: Node) -> None:
     """Destinations that cannot be: loopback, 0.0.0.0; the rest of 0/8 and class E are addresses like others."""
