@@ -17,7 +17,8 @@ from dataplane._fast.network cimport (
     Host, Network, STAGE_END, STAGE_NETWORK_RECEIVE, STAGE_TRANSMIT, Stage, drop, packet_clone, spawn, tap,
 )
 from dataplane._fast.packet cimport (
-    BRIDGE_DNAT, BRIDGE_NONE, BRIDGE_SEEN, FIELD_BRIDGED, FIELD_DST, FIELD_LENGTH, FIELD_OIF, FIELD_PHYSIN, FIELD_PHYSOUT, HOOK_FORWARD,
+    BRIDGE_DNAT, BRIDGE_NONE, BRIDGE_SEEN, FIELD_BRIDGED, FIELD_DST, FIELD_LENGTH, FIELD_OIF, FIELD_PHYSIN, FIELD_PHYSOUT,
+    FIELD_PKTTYPE, HOOK_FORWARD,
     HOOK_POSTROUTING, HOOK_PREROUTING, PACKET_BROADCAST, PACKET_HOST, PACKET_MULTICAST, PACKET_OTHERHOST, Packet,
 )
 from dataplane._fast.reason cimport Reason
@@ -80,6 +81,7 @@ cdef inline bint netfilter_sees(const Host *host, const Interface *bridge, const
 cdef inline void bridged_fields(Packet *p) noexcept nogil:
     p.field[<int>FIELD_PHYSIN] = <uint32_t>(p.physin + 1)
     p.field[<int>FIELD_PHYSOUT] = <uint32_t>(p.physout + 1)
+    p.field[<int>FIELD_PKTTYPE] = p.type
 
 
 cdef inline Stage bridge_fragment(
@@ -102,10 +104,11 @@ cdef inline Stage bridge_output(Network *net, Host *host, Packet *p, Interface *
     cdef uint8_t kind = p.type
     p.physout = port.slot
     if p.bridge_state == BRIDGE_SEEN and p.physin >= 0 and p.iif == bridge.slot:
+        if p.type == PACKET_OTHERHOST:
+            p.type = PACKET_HOST
         bridged_fields(p)
         p.field[<int>FIELD_BRIDGED] = 1
         p.oif = bridge.slot
-        p.type = PACKET_HOST
         if run_hook(net, host, p, HOOK_FORWARD) != HOOK_VERDICT_ACCEPT:
             return STAGE_END
         if run_hook(net, host, p, HOOK_POSTROUTING) != HOOK_VERDICT_ACCEPT:
@@ -175,6 +178,7 @@ cdef inline Stage bridge_up(Network *net, Host *host, Packet *p, Interface *brid
     p.oif = -1
     # The IP layer forgets what the bridge knew of its fragments, but for where they were cut.
     p.frag_size = 0
+    p.field[<int>FIELD_PKTTYPE] = p.type
     bridge.rx_packets += 1
     bridge.rx_bytes += p.tail - p.net
     tap(net, bridge, p)

@@ -13,8 +13,9 @@ from dataplane._fast.fib cimport (
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
 from dataplane._fast.network cimport Host
-from dataplane._fast.packet cimport FIELD_DST, FIELD_MARK, FIELD_SRC, FIELD_TOS, Packet
+from dataplane._fast.packet cimport FIELD_DST, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, Packet
 from dataplane._fast.reason cimport Reason
+from dataplane._fast.wire cimport IPPROTO_ICMPV6
 
 cdef enum:
     IPPROTO_RAW = 255
@@ -90,6 +91,8 @@ cdef inline bint route_output_on(Host *host, Packet *p, int32_t oif) noexcept no
     flow_key(p, &key)
     key.iif = -1
     key.oif = oif
+    if p.family == 6 and p.field[<int>FIELD_PROTO] == IPPROTO_ICMPV6:
+        key.tos = 0     # icmpv6_echo_reply and icmp6_send route without the traffic class that they then write
     if oif >= 0 and ((p.family == 4 and (dst[0] == 0xFFFFFFFFU or dst[0] >> 28 == 14))
                      or (p.family == 6 and (dst[0] >> 24 == 0xFF or dst[0] >> 22 == 0xFE80U >> 6))):
         # What a link's own scope reaches needs no route once the link is named.
@@ -130,7 +133,7 @@ cdef inline bint route_refuses(uint8_t kind) noexcept nogil:
 
 
 cdef inline Reason validate_source(
-    Host *host, const Packet *p, const Interface *interface, int32_t oif, bint *same_link,
+    Host *host, const Packet *p, const Interface *interface, int32_t oif, bint *same_link, bint broadcast=False,
 ) noexcept nogil:
     """fib_validate_source: NOT_DROPPED, or why this source may not come in by this interface."""
     cdef FlowKey key
@@ -147,7 +150,8 @@ cdef inline Reason validate_source(
     key.packet = p
     key.reversed = True
     memcpy(key.dst, source, 16)
-    memcpy(key.src, &p.field[<int>FIELD_DST], 16)
+    if not broadcast:
+        memcpy(key.src, &p.field[<int>FIELD_DST], 16)
     key.family = 4
     key.oif = -1
     key.iif = oif
@@ -234,7 +238,7 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
         return
     if result.type == ROUTE_BROADCAST:
         if src:
-            reason = validate_source(host, p, interface, -1, &same_link)
+            reason = validate_source(host, p, interface, -1, &same_link, True)
             if reason != Reason.NOT_DROPPED:
                 input_drop(route, reason)
                 return

@@ -184,7 +184,8 @@ FINER: dict[str, tuple[str, ...]] = {
     "TTL_EXCEEDED": ("IP_INHDR",),
     "ARP_BAD": ("NOT_SPECIFIED", "PKT_TOO_SMALL"),
     "OTHERHOST": ("NOT_SPECIFIED", ""),
-    "PKT_TOO_SMALL": ("NOT_SPECIFIED", "IP_INHDR", "NOMEM"),
+    "PKT_TOO_SMALL": ("NOT_SPECIFIED", "IP_INHDR", "NOMEM", "ICMP_CSUM"),
+    "IP_NOPROTO": ("NOT_SPECIFIED",),
     "IP_INHDR": ("UNHANDLED_PROTO", "NOT_SPECIFIED"),
     "NO_SOCKET": ("NOT_SPECIFIED", "INVALID_PROTO"),
     "IPV6_NDISC_NS_OTHERHOST": ("NOT_SPECIFIED",),
@@ -193,7 +194,7 @@ FINER: dict[str, tuple[str, ...]] = {
     "ROUTE_UNREACHABLE": ("NOT_SPECIFIED", "IP_INNOROUTES"),
     "ROUTE_PROHIBIT": ("NOT_SPECIFIED", "IP_INNOROUTES"),
     "IP_INVALID_DEST": ("NOT_SPECIFIED",),
-    "BRIDGE_NO_EGRESS_PORT": ("NOT_SPECIFIED",),
+    "BRIDGE_NO_EGRESS_PORT": ("NOT_SPECIFIED", "NO_TX_TARGET"),
     "PKT_TOO_BIG": ("NOT_SPECIFIED",),
     "IP_CSUM": ("IP_INHDR",),  # a bridge's own check of what it shows to netfilter has one reason for all
     # Of a datagram that is spoilt the kernel frees the fragments that wait without a word.

@@ -185,7 +185,7 @@ class Node:
 
     def listen(self, protocol: str, port: int) -> None:
         """A socket of the node that takes what comes and never answers, so that only delivery shows."""
-        family = socket.AF_INET6 if self.family == 6 else socket.AF_INET
+        family = socket.AF_INET6 if self.ipv6 else socket.AF_INET  # an IPv6 socket takes IPv4 too
         kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
         with self._namespace:
             made = socket.socket(family, kind)
