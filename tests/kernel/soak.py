@@ -4,7 +4,7 @@ python tests/kernel/soak.py --minutes 30             seeds from the clock
 python tests/kernel/soak.py --minutes 30 --seed 7    seeds 7, 8, 9, ...
 python tests/kernel/soak.py --cases 1 --seed 7       one case again
 
-A case that differs is made small and kept in tests/kernel/found, where the scenarios' tests find it. Exit status 1 then.
+A case that differs is made small and kept as text in tests/kernel/found, one thing a line. Exit status 1 then.
 """
 
 import argparse
