@@ -20,15 +20,16 @@ from dataplane._fast.packet cimport (
     packet_interfaces,
 )
 from dataplane._fast.reason cimport Reason
+from dataplane._fast.reroute cimport RouteWords, nat_moves, reroute, route_words, route_words_changed
 from dataplane._fast.rule_context cimport RuleContext
 from dataplane._fast.rules cimport RULE_ACCEPT, RULE_TERMINAL, rules_run
 from dataplane._fast.ruleset cimport (
-    NAT_MAP_IPS, REJECT_TCP_RESET, RuleSet, TABLE_NAT, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP, TARGET_REDIRECT,
+    NAT_MAP_IPS, REJECT_TCP_RESET, RuleSet, TABLE_MANGLE, TABLE_NAT, TARGET_DNAT, TARGET_MASQUERADE, TARGET_NETMAP, TARGET_REDIRECT,
     TARGET_REJECT, TARGET_SNAT, TableKind, Target,
 )
 from dataplane._fast.track cimport CT_DROP, ct_closing, ct_confirm, ct_in, transport_good
 from dataplane._fast.wire cimport (
-    IPPROTO_AH, IPPROTO_ESP, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_IPIP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, load16,
+    IPPROTO_AH, IPPROTO_ESP, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IPIP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, load16,
 )
 
 cdef enum HookVerdict:
@@ -54,12 +55,20 @@ cdef inline bint rejectable(const Packet *p) noexcept nogil:
     return transport_good(p)
 
 
+cdef inline bint answering(const Packet *p) noexcept nogil:
+    """An echo reply on its way out holds the ICMP socket of its processor: no error can be sent meanwhile
+    (icmp_xmit_lock)."""
+    if p.row >= 0 or p.iif >= 0:
+        return False
+    return p.field[<int>FIELD_PROTO] == (<uint32_t>IPPROTO_ICMP if p.family == 4 else <uint32_t>IPPROTO_ICMPV6)
+
+
 cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target *target) noexcept nogil:
     if target.flags & REJECT_TCP_RESET:
         tcp_reset(net, host, p, True)
         if host.netfilter.conntrack != NULL:
             ct_closing(host.netfilter.conntrack, p)
-    elif rejectable(p):
+    elif rejectable(p) and not answering(p):
         if p.family == 4:
             icmp4_error(net, host, p, <uint8_t>(target.value >> 8), <uint8_t>target.value, 0)
         else:
@@ -150,6 +159,7 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
     cdef HookList *entries = &host.netfilter.hooks[family][<int>hook]
     cdef RuleSet *rules = host.netfilter.rules[family]
     cdef RuleContext context
+    cdef RouteWords words
     cdef const Target *target = NULL
     cdef HookEntry *entry
     cdef uint8_t verdict
@@ -165,8 +175,13 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
     for i in range(entries.count):
         entry = &entries.entries[i]
         if entry.kind == ENTRY_TABLE:
+            if hook == HOOK_OUTPUT and entry.table == TABLE_MANGLE:
+                route_words(p, &words)
             verdict = rules_run(rules, <TableKind>entry.table, hook, p, &context, &target)
             if verdict == RULE_ACCEPT:
+                if hook == HOOK_OUTPUT and entry.table == TABLE_MANGLE and route_words_changed(p, &words):
+                    if not reroute(net, host, p):
+                        return HOOK_VERDICT_ENDED
                 continue
             if verdict == RULE_TERMINAL and target.kind == TARGET_REJECT:
                 return reject(net, host, p, target)
@@ -178,6 +193,8 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
                 return HOOK_VERDICT_ENDED
         elif entry.kind == ENTRY_NAT:
             if nat_hook(net, host, p, hook, rules, &context) != HOOK_VERDICT_ACCEPT:
+                return HOOK_VERDICT_ENDED
+            if hook == HOOK_OUTPUT and nat_moves(p) and not reroute(net, host, p):
                 return HOOK_VERDICT_ENDED
         elif entry.kind == ENTRY_CONFIRM:
             if ct_confirm(host.netfilter.conntrack, p) == CT_DROP:

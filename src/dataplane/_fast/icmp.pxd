@@ -5,22 +5,22 @@ net/ipv6/netfilter/nf_reject_ipv6.c.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.fib cimport (
-    FlowKey, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_on, fib_address_type, fib_select_source,
-    same_address,
+    FibResult, FlowKey, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_on, fib_address_type, fib_lookup,
+    fib_select_source, route_source, same_address,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
 from dataplane._fast.network cimport (
-    Bucket, Host, Network, STAGE_LOCAL_OUT, STAGE_TRANSMIT, next_flow_label, next_ip_id, packet_give, packet_make,
+    Host, Network, STAGE_LOCAL_OUT, STAGE_TRANSMIT, next_flow_label, next_ip_id, packet_give, packet_make,
     spawn,
 )
 from dataplane._fast.packet cimport (
     BRIDGE_NONE, FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet,
     ip6_transport, packet_read4, packet_read6,
 )
+from dataplane._fast.peer cimport global_allow, peer_allow
 from dataplane._fast.route cimport flow_key, output_source, packet_mtu, route_output, route_output_on
 from dataplane._fast.track cimport ct_attach
 from dataplane._fast.wire cimport (
@@ -88,67 +88,6 @@ cdef inline void icmp6_checksum_set(Packet *p, uint8_t *icmp) noexcept nogil:
     cdef uint32_t length = <uint32_t>(p.tail - icmp)
     store16(icmp + 2, 0)
     store_checksum(icmp + 2, checksum_fold(checksum_sum(icmp, length, pseudo6(p.net, IPPROTO_ICMPV6, length))))
-
-
-# ---- rate limits ---------------------------------------------------------------------------------------------------
-
-cdef inline bint global_allow(Host *host, int64_t now) noexcept nogil:
-    """icmp_global_allow: a bucket that all ICMP errors of the host share. Its random step is left out."""
-    cdef int64_t gained
-    if host.icmp_messages_per_second == 0:
-        return False
-    if host.icmp_global_last == 0:
-        host.icmp_global_tokens = host.icmp_messages_burst
-        host.icmp_global_last = now
-    gained = (now - host.icmp_global_last) * host.icmp_messages_per_second // 1000000000
-    if gained > 0:
-        host.icmp_global_last = now
-        host.icmp_global_tokens += gained
-        if host.icmp_global_tokens > host.icmp_messages_burst:
-            host.icmp_global_tokens = host.icmp_messages_burst
-    if host.icmp_global_tokens <= 0:
-        return False
-    host.icmp_global_tokens -= 1
-    return True
-
-
-cdef inline bint peer_allow(Host *host, const uint32_t *address, int64_t limit, int64_t now) noexcept nogil:
-    """inet_peer_xrlim_allow: one message a `limit`, six in a burst, per address."""
-    return bucket_allow(host, address, limit, 6 * limit, now)
-
-
-cdef inline bint route_error_allow(Host *host, const uint32_t *address, int64_t now) noexcept nogil:
-    """ip_error: what has no route is said once a second to each sender, five times in a burst (net.ipv4.route.error_*)."""
-    return bucket_allow(host, address, 1000000000, 5000000000, now)
-
-
-cdef inline bint bucket_allow(
-    Host *host, const uint32_t *address, int64_t limit, int64_t burst, int64_t now,
-) noexcept nogil:
-    """All kinds of messages to a peer share its bucket: one without a limit leaves nothing in it."""
-    cdef Bucket *b
-    cdef uint64_t h
-    if host.buckets == NULL:
-        host.buckets = <Bucket *>calloc(256, sizeof(Bucket))
-        if host.buckets == NULL:
-            return True
-    h = (address[0] ^ (<uint64_t>address[1] << 32)) * 0x9E3779B97F4A7C15ULL
-    h = (h ^ address[2] ^ (<uint64_t>address[3] << 32)) * 0xC2B2AE3D27D4EB4FULL
-    b = &host.buckets[h >> 56]
-    if not b.used or not same_address(b.address, address):
-        # A new peer starts with a full bucket.
-        b.used = 1
-        memcpy(b.address, address, 16)
-        b.tokens = burst
-        b.last = now
-    b.tokens += now - b.last
-    b.last = now
-    if b.tokens > burst:
-        b.tokens = burst
-    if b.tokens < limit:
-        return False
-    b.tokens -= limit
-    return True
 
 
 # ---- errors --------------------------------------------------------------------------------------------------------
@@ -240,6 +179,16 @@ cdef inline bint icmp6_is_error(const Packet *p) noexcept nogil:
     return icmp == NULL or icmp >= p.tail or icmp[0] < 128 or icmp[0] == 137
 
 
+cdef inline bint error_source6(Host *host, const FlowKey *key, int32_t iif, uint32_t *source) noexcept nogil:
+    """The way back may name a source; else the interface that the offender came by is asked before the one it leaves by."""
+    cdef FibResult result
+    cdef bint routed = fib_lookup(&host.fib, key, &result)
+    if iif >= 0 and not (routed and result.route != NULL and result.route.has_prefsrc):
+        if fib_select_source(&host.fib, 6, iif, key.dst, source):
+            return True
+    return routed and route_source(&host.fib, key, &result, source)
+
+
 cdef inline void icmp6_error(
     Network *net, Host *host, Packet *p, uint8_t icmp_type, uint8_t code, uint32_t info,
 ) noexcept nogil:
@@ -274,7 +223,7 @@ cdef inline void icmp6_error(
     elif oif >= 0:
         if not fib_select_source(&host.fib, 6, oif, target, source):
             return
-    elif not output_source(host, &key, source):
+    elif not error_source6(host, &key, p.iif, source):
         return
     length = <uint32_t>(p.tail - p.net)
     if length > 1280 - 48:
@@ -433,7 +382,9 @@ cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
         icmp6_checksum_set(answer, icmp)
         packet_read6(answer)
     answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
-    if not route_output_on(host, answer, p.iif if p.family == 6 and p.field[<int>FIELD_SRC] >> 22 == 0xFE80U >> 6 else -1):
+    # IPv6 without a source yet, as to a group's member, answers by the interface that was asked or not at all.
+    if not route_output_on(host, answer, p.iif if p.family == 6 and (
+        p.route_type == ROUTE_MULTICAST or p.field[<int>FIELD_SRC] >> 22 == 0xFE80U >> 6) else -1):
         packet_give(net, answer)
         return
     if p.family == 6:

@@ -6,7 +6,7 @@ from dataplane._fast.fib cimport RT_SCOPE_UNIVERSE, select_source4
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.icmp cimport (
     ICMP6_PACKET_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, ICMP_REDIRECT, ICMP_TIME_EXCEEDED,
-    icmp4_error, icmp6_error, peer_allow,
+    icmp4_error, icmp6_error,
 )
 from dataplane._fast.interface cimport Interface
 from dataplane._fast.options cimport record_route
@@ -15,6 +15,7 @@ from dataplane._fast.network cimport Host, Network, STAGE_END, STAGE_POSTROUTING
 from dataplane._fast.packet cimport (
     FIELD_LENGTH, FIELD_SRC, FIELD_TTL, HOOK_FORWARD, PACKET_HOST, Packet,
 )
+from dataplane._fast.peer cimport redirect_allow
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.route cimport packet_mtu
 from dataplane._fast.wire cimport IP_DF, checksum_replace16, load16, load32
@@ -42,7 +43,8 @@ cdef inline Stage ip4_forward(Network *net, Host *host, Packet *p) noexcept nogi
     if p.skip_hook:
         # ip_rt_send_redirect: the sender could reach the next hop itself.
         p.skip_hook = 0
-        icmp4_error(net, host, p, ICMP_REDIRECT, 1, p.nexthop[0])
+        if redirect_allow(host, &p.field[<int>FIELD_SRC], p.time):
+            icmp4_error(net, host, p, ICMP_REDIRECT, 1, p.nexthop[0])
     return STAGE_POSTROUTING
 
 

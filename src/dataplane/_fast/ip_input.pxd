@@ -11,7 +11,7 @@ from dataplane._fast.fib cimport ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, 
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.icmp cimport (
     ICMP6_DEST_UNREACH, ICMP6_PARAMETER_PROBLEM, ICMP6_PORT_UNREACH, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH,
-    ICMP_PROT_UNREACH, echo_reply, icmp4_error, icmp6_error, icmp_unreachable, route_error_allow, tcp_reset,
+    ICMP_PROT_UNREACH, echo_reply, icmp4_error, icmp6_error, icmp_unreachable, tcp_reset,
     transport_checksum_good,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
@@ -21,8 +21,9 @@ from dataplane._fast.network cimport (
 )
 from dataplane._fast.packet cimport (
     BRIDGE_SEEN, FIELD_DST, FIELD_ICMP, FIELD_L4, FIELD_PROTO, FIELD_SRC, HOOK_INPUT, HOOK_PREROUTING,
-    PACKET_HOST, PACKET_OTHERHOST, Packet, packet_read4, packet_read6,
+    PACKET_HOST, PACKET_OTHERHOST, Packet, ip6_extension, ip6_summed, packet_read4, packet_read6,
 )
+from dataplane._fast.peer cimport route_error_allow
 from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.reassembly cimport FRAGMENT_USER_LOCAL
 from dataplane._fast.options cimport has_source_route
@@ -30,8 +31,8 @@ from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, Input
 from dataplane._fast.track cimport ct_release
 from dataplane._fast.vxlan cimport vxlan_listens
 from dataplane._fast.wire cimport (
-    ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_TCP, IPPROTO_UDP, IP_MF, IP_OFFSET,
-    checksum_fold, checksum_sum, ip4_checksum_good, load16, load32,
+    ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_TCP, IPPROTO_UDP,
+    IPPROTO_UDPLITE, IP_MF, IP_OFFSET, checksum_fold, checksum_sum, ip4_checksum_good, load16, load32,
 )
 
 
@@ -200,6 +201,19 @@ cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nog
     return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)
 
 
+cdef inline bint sum_outdated(const Packet *p) noexcept nogil:
+    """udp6_csum_init trusts the sum that was made in PREROUTING, which TOS, DSCP and HL do not follow. Up to 76 bytes it
+    sums anew (CHECKSUM_BREAK)."""
+    return p.summed and p.tail - p.transport > 76 and p.summed != ip6_summed(p.net)
+
+
+cdef inline bint proto_delivered(uint8_t family, uint32_t proto) noexcept nogil:
+    """Whether somebody reads what follows the header; of other protocols nobody looks whether it is whole."""
+    if proto == IPPROTO_TCP or proto == IPPROTO_UDP or proto == IPPROTO_UDPLITE:
+        return True
+    return proto == IPPROTO_ICMP if family == 4 else proto == IPPROTO_ICMPV6 or ip6_extension(proto)
+
+
 cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept nogil:
     """To the transport: a tunnel's port, the host's own ICMP, or a socket. IPv6 is put together only here."""
     cdef uint32_t proto
@@ -208,8 +222,8 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
     if p.family == 6 and p.transport != p.net + 40 and not ip6_local_defrag(net, host, p):
         return STAGE_END
     proto = p.field[<int>FIELD_PROTO]
-    if p.transport == NULL or not p.field[<int>FIELD_L4]:
-        if p.family == 6 and proto == IPPROTO_NONE:
+    if (p.transport == NULL or not p.field[<int>FIELD_L4]) and proto_delivered(p.family, proto):
+        if proto == IPPROTO_NONE:
             return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
         return drop(net, host, p, Reason.PKT_TOO_SMALL)
     if proto == IPPROTO_UDP:
@@ -220,7 +234,7 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
         if load16(p.transport + 6) == 0:
             if p.family == 6 and not vxlan_listens(host, p.family, load16(p.transport + 2)):
                 return drop(net, host, p, Reason.UDP_CSUM)
-        elif not transport_checksum_good(p):
+        elif not transport_checksum_good(p) or sum_outdated(p):
             return drop(net, host, p, Reason.UDP_CSUM)
         if vxlan_listens(host, p.family, load16(p.transport + 2)):
             return STAGE_VXLAN_RECEIVE

@@ -1,6 +1,6 @@
 """IP packets on their way out: OUTPUT, POSTROUTING, fragments, the neighbour's MAC.
 
-Sources: net/ipv4/ip_output.c, net/ipv6/ip6_output.c, net/ipv4/netfilter.c (ip_route_me_harder).
+Sources: net/ipv4/ip_output.c, net/ipv6/ip6_output.c.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -16,32 +16,21 @@ from dataplane._fast.network cimport (
     Host, Network, STAGE_END, STAGE_FINISH_OUTPUT, STAGE_POSTROUTING, STAGE_TRANSMIT, Stage, drop, packet_own,
 )
 from dataplane._fast.packet cimport (
-    FIELD_DST, FIELD_LENGTH, FIELD_MARK, FIELD_SRC, FIELD_TOS, HOOK_OUTPUT, HOOK_POSTROUTING, Packet,
+    FIELD_DST, FIELD_LENGTH, HOOK_OUTPUT, HOOK_POSTROUTING, Packet,
 )
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.resolve cimport neighbour_ready
-from dataplane._fast.route cimport packet_mtu, route_output
+from dataplane._fast.route cimport packet_mtu
 from dataplane._fast.wire cimport (
     ETH_HLEN, ETH_P_IP, ETH_P_IPV6, IP_DF, load16, store16, store_mac,
 )
 
 
 cdef inline Stage ip_local_out(Network *net, Host *host, Packet *p) noexcept nogil:
-    """A routed packet of the host's own. Rules may change what its route was chosen by; then it is routed again."""
-    cdef uint32_t before[8]
-    cdef uint32_t mark = p.field[<int>FIELD_MARK], tos = p.field[<int>FIELD_TOS]
-    cdef uint32_t *now = &p.field[<int>FIELD_SRC]
-    cdef int i
-    cdef bint changed = False
+    """A routed packet of the host's own. Its hook may route it once more."""
     p.ethertype = ETH_P_IP if p.family == 4 else ETH_P_IPV6
-    memcpy(before, now, sizeof(before))
     if run_hook(net, host, p, HOOK_OUTPUT) != HOOK_VERDICT_ACCEPT:
         return STAGE_END
-    for i in range(8):
-        changed |= before[i] != now[i]
-    if changed or mark != p.field[<int>FIELD_MARK] or tos != p.field[<int>FIELD_TOS]:
-        if not route_output(host, p):
-            return drop(net, host, p, Reason.IP_OUTNOROUTES)
     return STAGE_POSTROUTING
 
 

@@ -6,12 +6,12 @@ from libc.string cimport memcpy, memset
 from dataplane._fast.fib cimport (
     FibResult, FlowKey, ROUTE_UNICAST, address_on, fib_lookup, link_local_of, same_address,
 )
-from dataplane._fast.icmp cimport icmp6_checksum_set, peer_allow, write_ip6
+from dataplane._fast.icmp cimport icmp6_checksum_set, write_ip6
 from dataplane._fast.interface cimport Interface, LINK_TUN
 from dataplane._fast.neighbour cimport NUD_VALID, Neighbour, neighbour_get
 from dataplane._fast.network cimport Host, Network, STAGE_LOCAL_OUT, packet_give, packet_make, spawn
 from dataplane._fast.packet cimport FIELD_DST, FIELD_SRC, Packet, packet_read6
-from dataplane._fast.route cimport route_output_on
+from dataplane._fast.peer cimport SECOND, peer_allow
 from dataplane._fast.wire cimport IPPROTO_ICMPV6, store32, store_address6, store_mac
 
 cdef enum:
@@ -22,7 +22,6 @@ cdef enum:
     ND_OPTION_REDIRECTED = 4
     ND_REDIRECT = 137
     REDIRECT_LENGTH = 40    # header, target and destination
-    SECOND = 1000000000
     ND_FLAG_ROUTER = 0x80
     ND_FLAG_SOLICITED = 0x40
     ND_FLAG_OVERRIDE = 0x20
@@ -56,11 +55,9 @@ cdef inline void nd_send(
     write_ip6(p, 0, IPPROTO_ICMPV6, 255, source, to)
     icmp6_checksum_set(p, icmp)
     packet_read6(p)
-    if not route_output_on(host, p, slot):
-        packet_give(net, p)
-        return
-    # A neighbour is on its own link whatever the routes say.
+    # A neighbour is on its own link whatever routes and policy rules say (icmp6_dst_alloc).
     p.oif = slot
+    p.route_type = ROUTE_UNICAST
     memcpy(p.nexthop, to, 16)
     p.nexthop_family = 6
     spawn(net, p, STAGE_LOCAL_OUT)

@@ -74,10 +74,11 @@ cdef struct Vxlan:
     int64_t ageing          # ns
 
 cdef struct Bucket:
-    # A token bucket of ICMP errors towards one address (inet_peer_xrlim_allow).
+    # What a host said to one address (struct inet_peer); see peer.pxd.
     uint32_t address[4]
-    int64_t last
-    int64_t tokens
+    int64_t last            # ns, at a jiffy
+    int64_t tokens          # ns
+    uint8_t redirects
     uint8_t used
 
 cdef struct Host:

@@ -107,6 +107,9 @@ cdef struct Packet:
     uint32_t frag_size      # largest fragment that this packet was reassembled from; 0 if it came whole
     uint32_t cut_count      # ... and all of them, in order, in the packet's own buffer; 0: not known, or not to be used
     Cut *cuts
+    # IPv6 UDP whose checksum connection tracking verified: the header's traffic class and hop limit then, or 0. The kernel
+    # keeps the sum of the whole packet, and a rule that changes these words later makes it wrong.
+    uint32_t summed
     uint8_t ignore_df       # it was put together here, and may be cut again whatever its header says
     # bridge
     int32_t physin          # slot of the bridge port, or -1
@@ -182,6 +185,16 @@ cdef inline void packet_read4(Packet *p) noexcept nogil:
     p.field[<int>FIELD_FRAGMENT] = fragment & IP_OFFSET
     p.transport = NULL if fragment & IP_OFFSET else net + (net[0] & 15) * 4
     packet_read_ports(p)
+
+
+cdef inline uint32_t ip6_summed(const uint8_t *net) noexcept nogil:
+    """Version, traffic class and hop limit of an IPv6 header, never 0: what rules may change without a checksum."""
+    return <uint32_t>load16(net) << 8 | net[7]
+
+
+cdef inline bint ip6_extension(uint32_t proto) noexcept nogil:
+    """Whether a next header value is an extension header's, or none (RFC 8200, 4)."""
+    return proto in (IPPROTO_HOPOPTS, IPPROTO_ROUTING, IPPROTO_FRAGMENT, IPPROTO_AH, IPPROTO_DSTOPTS, IPPROTO_NONE)
 
 
 cdef inline uint8_t *ip6_transport(

@@ -23,7 +23,7 @@ from dataplane._fast.crc32c cimport sctp_checksum
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_IS_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT,
     FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_L4, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SPORT, FIELD_SRC,
-    HOOK_PREROUTING, Hook, Packet, ip6_transport,
+    HOOK_PREROUTING, Hook, Packet, ip6_summed, ip6_transport,
 )
 from dataplane._fast.wire cimport (
     IP_OFFSET, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
@@ -193,7 +193,7 @@ cdef inline bint udplite_good(const Packet *p, uint32_t covered) noexcept nogil:
         pseudo4(p.net, IPPROTO_UDP, length) if p.family == 4 else pseudo6(p.net, IPPROTO_UDP, length))) == 0
 
 
-cdef inline bint transport_valid(const Conntrack *t, const Packet *p, Hook hook) noexcept nogil:
+cdef inline bint transport_valid(const Conntrack *t, Packet *p, Hook hook) noexcept nogil:
     """What the trackers ask of a transport header before anything else."""
     cdef uint8_t proto = <uint8_t>p.field[<int>FIELD_PROTO]
     cdef const uint8_t *at = p.transport
@@ -221,9 +221,11 @@ cdef inline bint transport_valid(const Conntrack *t, const Packet *p, Hook hook)
         length = load16(at + 4)
         if length > room or length < 8:
             return False
-        if load16(at + 6) == 0:
+        if load16(at + 6) == 0 or not verify:
             return True
-        return not verify or transport_good(p)
+        if p.family == 6:
+            p.summed = ip6_summed(p.net)
+        return transport_good(p)
     return True
 
 

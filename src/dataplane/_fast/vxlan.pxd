@@ -47,11 +47,12 @@ cdef inline uint64_t mix(uint64_t h, uint64_t v) noexcept nogil:
 
 
 cdef inline uint32_t frame_flow_hash(const uint8_t *mac, const uint8_t *tail) noexcept nogil:
-    """What the flow dissector sees of a frame: addresses, protocol and ports; the MACs of anything but IP."""
+    """What the flow dissector sees of a frame: addresses, protocol, and flow label or ports; the MACs of anything but IP."""
     cdef const uint8_t *net = mac + ETH_HLEN
     cdef const uint8_t *transport = NULL
     cdef uint16_t ethertype = load16(mac + 12), fragment = 0
     cdef uint8_t proto = 0
+    cdef uint32_t label
     cdef uint64_t h = 0x243F6A8885A308D3ULL
     if ethertype == ETH_P_IP and tail - net >= 20:
         proto = net[9]
@@ -61,6 +62,9 @@ cdef inline uint32_t frame_flow_hash(const uint8_t *mac, const uint8_t *tail) no
     elif ethertype == ETH_P_IPV6 and tail - net >= 40:
         h = mix(mix(h, <uint64_t>load32(net + 8) << 32 | load32(net + 12)), <uint64_t>load32(net + 16) << 32 | load32(net + 20))
         h = mix(mix(h, <uint64_t>load32(net + 24) << 32 | load32(net + 28)), <uint64_t>load32(net + 32) << 32 | load32(net + 36))
+        label = load32(net) & 0xFFFFF
+        if label:  # the dissector stops at a flow label, which stands for the ports
+            return <uint32_t>(mix(h, <uint64_t>label << 8 | net[6]) >> 32)
         transport = ip6_transport(net, tail, &proto, &fragment)
         h = mix(h, proto)
         if fragment:

@@ -10,7 +10,7 @@ from scapy.layers.inet6 import ICMPv6MLReport2, IPv6ExtHdrFragment
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
 
-from judge.random_masks import without_choices
+from judge.random_masks import tunnels_joined, without_choices
 from judge.recording import Frame, Recording, Step
 
 
@@ -144,11 +144,11 @@ _CONNECTION = re.compile(r"(?P<head>\S+\s+\d+\s+\S+\s+\d+) (?:(?P<timeout>\d+) )
 _SLACK = 1  # seconds: the kernel says N or N - 1, by the jiffy
 
 
-def connection_rows(text: str) -> dict[str, tuple[int, int]]:
+def connection_rows(text: str, chosen: bool = False) -> dict[str, tuple[int, int]]:
     """Timeout and age (delta-time) by everything else that a row of conntrack -L says, but for the kernel's own
-    reference count. -1 where it says none."""
+    reference count. -1 where it says none. `chosen`: without what the node chose at random."""
     rows = {}
-    for line in text.splitlines():
+    for line in tunnels_joined(text.splitlines()) if chosen else text.splitlines():
         if match := _CONNECTION.fullmatch(line.strip()):
             head = " ".join(match["head"].split())
             words = match["rest"].split()
@@ -158,9 +158,9 @@ def connection_rows(text: str) -> dict[str, tuple[int, int]]:
     return rows
 
 
-def _connections(index: int, ours: str, theirs: str) -> list[Difference]:
+def _connections(index: int, ours: str, theirs: str, chosen: bool) -> list[Difference]:
     found = []
-    left, right = connection_rows(ours), connection_rows(theirs)
+    left, right = connection_rows(ours, chosen), connection_rows(theirs, chosen)
     only_left = sorted(row for row in left if row not in right)
     only_right = sorted(row for row in right if row not in left)
     for i in range(max(len(only_left), len(only_right))):
@@ -251,7 +251,7 @@ def compare(kernel: Recording, emulator: Recording, masks: tuple[str, ...] = ())
         found += _drops(index, ours, theirs)
         found += _rules(index, ours.rules, theirs.rules)
         if ours.connections is not None and theirs.connections is not None:
-            found += _connections(index, ours.connections, theirs.connections)
+            found += _connections(index, ours.connections, theirs.connections, masks == ("chosen",))
     for name, counts in kernel.interfaces.items():
         other = emulator.interfaces.get(name)
         if other is None:

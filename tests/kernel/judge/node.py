@@ -29,7 +29,13 @@ BUILTIN = {
     "security": ("INPUT", "FORWARD", "OUTPUT"),
 }
 _RULE = re.compile(r"(?:-t\s+(?P<table>\w+)\s+)?(?P<verb>-[ANP])\s+(?P<chain>\S+)\s*(?P<rest>.*)")
+_EPOCH = 1_800_000_000_000_000_000  # ns
 _SETTLE = 0.04  # seconds; twice without a frame, and the multicast reports of new IPv6 addresses have left
+
+
+def now_ns() -> int:
+    """A clock that ticks with the kernel's jiffies: the monotonic one, moved by a whole number of them."""
+    return _EPOCH + time.monotonic_ns()
 
 
 class Node:
@@ -262,7 +268,7 @@ class Node:
             while (left := until - time.monotonic()) > 0:
                 time.sleep(left)
             self._fence.wait()
-        step.time_ns = time.time_ns()
+        step.time_ns = now_ns()
         step.out = self._read()
         return self._finish(step)
 
@@ -272,7 +278,7 @@ class Node:
         step = Step("change", 0, data=text.encode())
         tool = dump.iptables_tool(self.family, "restore", self._backend)
         step.late = self._read()
-        step.time_ns = time.time_ns()
+        step.time_ns = now_ns()
         self._namespace.run(tool, "--noflush", "--counters", text=text)
         step.out = self._read()
         self._finish(step)
@@ -282,7 +288,7 @@ class Node:
         self.start()
         step = Step("unplug", 0, name)
         step.late = self._read()
-        step.time_ns = time.time_ns()
+        step.time_ns = now_ns()
         self._ports.pop(name).close()
         self._fence.wait()
         step.out = self._read()
@@ -293,7 +299,7 @@ class Node:
         self.start()
         step = Step("forget", 0, data=" ".join(words).encode())
         step.late = self._read()
-        step.time_ns = time.time_ns()
+        step.time_ns = now_ns()
         self._namespace.run("conntrack", "-D", *words)
         step.out = self._read()
         self._finish(step)
@@ -324,7 +330,7 @@ class Node:
 
     def _take(self, step: Step, give: object) -> Frames:
         step.late = self._read()
-        step.time_ns = time.time_ns()
+        step.time_ns = now_ns()
         with self._trace:
             give()  # type: ignore[operator]
             self._fence.wait()
@@ -345,7 +351,7 @@ class Node:
         if self.ipv6:
             step.rules[6] = dump.rules(self._namespace, 6, self._backend)
         step.connections = dump.connections(self._namespace)
-        step.looked_ns = time.time_ns()
+        step.looked_ns = now_ns()
 
 
 def _silence(made: socket.socket) -> None:

@@ -83,7 +83,7 @@ def scenario_of(name: str, shows: str, lines: Sequence[str]) -> Scenario:
         set_up(node, before)
         take_steps(node, steps)
 
-    return Scenario(name, shows, 4, body, MASKS, "", "")
+    return Scenario(name, shows, 4, body, MASKS, "", "legacy")
 
 
 def steps_of(recording: Recording) -> list[str]:

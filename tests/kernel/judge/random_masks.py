@@ -7,9 +7,46 @@ the checksums' truth: a frame whose checksum was wrong is still told from one wh
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from judge.random_wire import IDS, LABELS, UDP, total
 
 TUNNELS = (4789, 8472)
+
+
+_TUNNEL = re.compile(r"^(ipv[46] +\d+ udp +\d+ )(\d+)( .*? dport=(?:4789|8472) .*)$")
+_SOURCE = re.compile(r"sport=(\d+)(?= dport=(?:4789|8472))")
+
+
+def tunnels_joined(lines: Iterable[str]) -> list[str]:
+    """Connections of tunnels differ in the source port alone, which is that hash again: those between the same two ends
+    are shown as one, with what all of them carried. Only what was never answered is joined, for only that is certain."""
+    kept: list[str] = []
+    joined: dict[str, list[int]] = {}
+    for line in lines:
+        match = _TUNNEL.match(line.strip())
+        if not match or "[UNREPLIED]" not in line:
+            kept.append(line)
+            continue
+        port = _SOURCE.search(line)
+        counts = [int(text) for text in re.findall(r"(?:packets|bytes)=(\d+)", line)]
+        plain = re.sub(r"(packets|bytes)=\d+", r"\1=#", line.strip())
+        plain = re.sub(r" (use|delta-time)=\d+", "", plain)
+        if port:
+            plain = re.sub(rf"([sd]port)={port[1]}\b", r"\1=any", plain)
+        plain = re.sub(_TUNNEL, r"\g<1>#\3", plain)
+        timeout = int(match[2])
+        old = joined.setdefault(plain, [0] * (len(counts) + 1))
+        old[0] = max(old[0], timeout)
+        for i, count in enumerate(counts):
+            old[i + 1] += count
+    for plain, (timeout, *counts) in joined.items():
+        text = plain.replace("#", str(timeout), 1)
+        for count in counts:
+            text = text.replace("=#", f"={count}", 1)
+        kept.append(text)
+    return kept
 
 
 def without_choices(frame: bytes) -> bytes:

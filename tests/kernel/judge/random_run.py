@@ -39,7 +39,7 @@ def draw(kernel: Kernel, seed: int, packets: int, folder: Path) -> Outcome:
             talk.saw(node.receive(port, frame))
         node.look()
 
-    recording = kernel.run(Scenario(f"random/{seed}", "", 4, body, MASKS, "", ""), folder)
+    recording = kernel.run(Scenario(f"random/{seed}", "", 4, body, MASKS, "", "legacy"), folder)
     return Outcome(seed, [*lines, *steps_of(recording)], _count(recording), against(recording))
 
 
