@@ -11,7 +11,7 @@ from dataplane._fast.fib cimport same_address
 from dataplane._fast.fragment cimport ip4_fragment, ip6_fragment
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.interface cimport Interface
-from dataplane._fast.ip_input cimport ip4_check, ip6_check
+from dataplane._fast.ip_input cimport ip4_check, ip6_header_check
 from dataplane._fast.neighbour cimport Neighbour
 from dataplane._fast.network cimport (
     Host, Network, STAGE_END, STAGE_NETWORK_RECEIVE, STAGE_TRANSMIT, Stage, drop, packet_clone, spawn, tap,
@@ -23,7 +23,7 @@ from dataplane._fast.packet cimport (
 )
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.resolve cimport neighbour_ready
-from dataplane._fast.route cimport INPUT_FORWARD, INPUT_LOCAL, InputRoute, route_input4, route_input6, route_output
+from dataplane._fast.route cimport INPUT_FORWARD, INPUT_DROP, InputRoute, route_input4, route_input6, route_output
 from dataplane._fast.track cimport CT_ACCEPT, ct_confirm
 from dataplane._fast.wire cimport (
     ETH_HLEN, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, IP_DF, load16, load_mac, mac_is_multicast, store_mac,
@@ -246,7 +246,7 @@ cdef inline Stage bridge_prerouting(
     the same bridge it gets its neighbour's MAC and stays a bridged frame, elsewhere it goes up to be forwarded."""
     cdef uint8_t kind = p.type
     cdef InputRoute route
-    cdef Reason reason = ip4_check(p) if p.ethertype == ETH_P_IP else ip6_check(host, p)
+    cdef Reason reason = ip4_check(p) if p.ethertype == ETH_P_IP else ip6_header_check(p)
     if reason != Reason.NOT_DROPPED:
         return drop(net, host, p, reason)
     memcpy(p.bridge_dst, &p.field[<int>FIELD_DST], 16)
@@ -264,7 +264,7 @@ cdef inline Stage bridge_prerouting(
         route_input4(host, p, &route)
     else:
         route_input6(host, p, &route)
-    if route.action != INPUT_LOCAL and route.action != INPUT_FORWARD:
+    if route.action == INPUT_DROP:
         # A host that does not forward may still translate between ports of its bridge.
         if host.interfaces[bridge.slot].forwarding or not route_output(host, p) or p.oif != bridge.slot:
             return drop(net, host, p, route.reason)

@@ -85,6 +85,15 @@ cdef struct PolicyRule:
     uint8_t tos
     uint8_t local_in        # iif lo: packets that the host itself makes
 
+cdef struct PathMtu:
+    # An exception to a route; see pmtu.pxd.
+    uint32_t address[4]
+    int64_t expires         # ns
+    uint32_t mtu            # 0: a free place
+    int32_t slot
+    uint8_t family
+    uint8_t locked          # it binds what is forwarded, too
+
 cdef struct Fib:
     Route *routes
     int32_t route_count
@@ -106,6 +115,7 @@ cdef struct Fib:
     uint32_t seed           # net.ipv4.fib_multipath_hash_seed, or the host's own
     uint8_t hash_policy4    # net.ipv4.fib_multipath_hash_policy: 0 addresses, 1 ports too
     uint8_t hash_policy6
+    PathMtu *path_mtus      # NULL until the first one is learnt
 
 cdef struct FlowKey:
     const Packet *packet    # whose ports and protocol count; NULL for a question about addresses alone
@@ -511,6 +521,20 @@ cdef inline bint route_source(
     return select_source6(fib, result.hop.slot, key.dst, out)
 
 
+cdef inline bint fib_lookup_by(const Fib *fib, FlowKey *key, int32_t slot, FibResult *result) noexcept nogil:
+    """An IPv6 lookup with the interface as a wish: it chooses among routes of one prefix, but goes past none to a shorter
+    one (rt6_score_route without RT6_LOOKUP_F_IFACE). `key.oif` must be -1."""
+    cdef FibResult wished
+    if not fib_lookup(fib, key, result):
+        return False
+    key.oif = slot
+    if (fib_lookup(fib, key, &wished) and wished.route != NULL and result.route != NULL
+            and wished.route.table == result.route.table and wished.route.length == result.route.length):
+        result[0] = wished
+    key.oif = -1
+    return True
+
+
 # Building: once per host, before the first packet. -1: no memory.
 
 cdef inline int fib_add_hop(Fib *fib, const NextHop *hop) noexcept nogil:
@@ -601,6 +625,7 @@ cdef inline int fib_index(Fib *fib) noexcept nogil:
 
 cdef inline void fib_free(Fib *fib) noexcept nogil:
     free(fib.routes)
+    free(fib.path_mtus)
     free(fib.hops)
     free(fib.buckets)
     free(fib.lengths)

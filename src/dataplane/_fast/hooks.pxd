@@ -8,15 +8,16 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.defrag cimport tracked_defrag
-from dataplane._fast.fib cimport fib_select_source
+from dataplane._fast.fib cimport Fib, fib_select_source
 from dataplane._fast.icmp cimport icmp4_error, icmp6_error, tcp_reset
+from dataplane._fast.interface cimport LINK_LOOPBACK
 from dataplane._fast.nat cimport NAT_ACCEPT, NAT_DROP, NAT_RULES, NatRange, NatStep, nat_begin, nat_bind
 from dataplane._fast.netfilter cimport (
     ENTRY_CONFIRM, ENTRY_CONNTRACK, ENTRY_DEFRAG, ENTRY_NAT, ENTRY_TABLE, HookEntry, HookList,
 )
 from dataplane._fast.network cimport Host, Network, drop
 from dataplane._fast.packet cimport (
-    FIELD_DST, FIELD_FRAGMENT, FIELD_PROTO, FIELD_SRC, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, Packet,
+    FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_PROTO, FIELD_SRC, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, Packet,
     packet_interfaces,
 )
 from dataplane._fast.reason cimport Reason
@@ -29,7 +30,8 @@ from dataplane._fast.ruleset cimport (
 )
 from dataplane._fast.track cimport CT_DROP, ct_closing, ct_confirm, ct_in, transport_good
 from dataplane._fast.wire cimport (
-    IPPROTO_AH, IPPROTO_ESP, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IPIP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, load16,
+    IPPROTO_AH, IPPROTO_ESP, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
+    IPPROTO_UDPLITE, checksum_fold, checksum_sum, load16,
 )
 
 cdef enum HookVerdict:
@@ -44,13 +46,14 @@ cdef inline bint rejectable(const Packet *p) noexcept nogil:
         return False
     if p.transport == NULL or p.missing:
         return True
-    if proto == IPPROTO_ESP or proto == IPPROTO_AH or proto == IPPROTO_GRE or proto == IPPROTO_SCTP or proto == IPPROTO_IPIP:
-        # No checksum of the Internet kind.
+    if proto in (IPPROTO_ESP, IPPROTO_AH, IPPROTO_GRE, IPPROTO_SCTP, IPPROTO_UDPLITE):
+        # No checksum of the Internet kind, or not of all bytes.
         return True
     if proto == IPPROTO_UDP and load16(p.transport + 6) == 0 and p.family == 4:
         return True
     if p.family == 4 and proto != IPPROTO_TCP and proto != IPPROTO_UDP and proto != IPPROTO_ICMP:
-        return True
+        # Any other protocol is held to have one, whatever it carries (nf_ip_checksum).
+        return checksum_fold(checksum_sum(p.net, <uint32_t>(p.tail - p.net), 0)) == 0
     # IPv6 sums any protocol's payload with the pseudo header.
     return transport_good(p)
 
@@ -60,7 +63,9 @@ cdef inline bint answering(const Packet *p) noexcept nogil:
     (icmp_xmit_lock)."""
     if p.row >= 0 or p.iif >= 0:
         return False
-    return p.field[<int>FIELD_PROTO] == (<uint32_t>IPPROTO_ICMP if p.family == 4 else <uint32_t>IPPROTO_ICMPV6)
+    if p.family == 4:
+        return p.field[<int>FIELD_PROTO] == IPPROTO_ICMP and p.field[<int>FIELD_ICMP] >> 8 == 0
+    return p.field[<int>FIELD_PROTO] == IPPROTO_ICMPV6 and p.field[<int>FIELD_ICMP] >> 8 == 129
 
 
 cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target *target) noexcept nogil:
@@ -75,6 +80,16 @@ cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target
             icmp6_error(net, host, p, <uint8_t>(target.value >> 8), <uint8_t>target.value, 0)
     drop(net, host, p, Reason.NETFILTER_REJECT)
     return HOOK_VERDICT_ENDED
+
+
+cdef inline bint first_address6(const Fib *fib, int32_t slot, uint32_t *out) noexcept nogil:
+    """nf_nat_redirect_ipv6: the first address of the interface in the order of its list, link-local or not."""
+    cdef int32_t i
+    for i in range(fib.address_count):
+        if fib.addresses[i].family == 6 and fib.addresses[i].slot == slot and fib.interfaces[slot].kind != LINK_LOOPBACK:
+            memcpy(out, fib.addresses[i].address, 16)
+            return True
+    return False
 
 
 cdef inline bint nat_range(
@@ -122,7 +137,10 @@ cdef inline bint nat_range(
             own[0] = 0x7F000001U
         else:
             own[3] = 1
-    elif not fib_select_source(&host.fib, p.family, p.iif, NULL if p.family == 4 else towards, own):
+    elif p.family == 4:
+        if not fib_select_source(&host.fib, 4, p.iif, NULL, own):
+            return False
+    elif not first_address6(&host.fib, p.iif, own):
         return False
     memcpy(wanted.max_address, wanted.min_address, 16)
     wanted.flags |= NAT_MAP_IPS

@@ -7,13 +7,14 @@ net/ipv6/netfilter/nf_reject_ipv6.c.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from dataplane._fast.chance cimport CHOICE_FLOW_LABEL, chance_recorded
 from dataplane._fast.fib cimport (
     FibResult, FlowKey, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_on, fib_address_type, fib_lookup,
     fib_select_source, route_source, same_address,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
 from dataplane._fast.network cimport (
-    Host, Network, STAGE_LOCAL_OUT, STAGE_TRANSMIT, next_flow_label, next_ip_id, packet_give, packet_make,
+    Host, Network, STAGE_LOCAL_OUT, STAGE_TRANSMIT, next_ip_id, packet_give, packet_make,
     spawn,
 )
 from dataplane._fast.packet cimport (
@@ -80,8 +81,25 @@ cdef inline void write_ip6(
     store_address6(net + 24, dst)
 
 
+cdef inline uint32_t flow_label(Host *host, const Packet *p) noexcept nogil:
+    """ip6_make_flowlabel: one label for all packets of a flow, by a hash that only this host can tell."""
+    cdef uint32_t value
+    cdef uint64_t h = <uint64_t>host.fib.seed << 8 | p.net[6]
+    cdef int i
+    if chance_recorded(&host.chance, CHOICE_FLOW_LABEL, &value):
+        return value & 0xFFFFFU
+    if not host.auto_flow_labels:
+        return 0
+    for i in range(8, 40, 4):
+        h = (h ^ load32(p.net + i)) * 0x9E3779B97F4A7C15ULL
+        h ^= h >> 29
+    # Ports, or type and code.
+    h = (h ^ (load32(p.net + 40) if p.net[6] != IPPROTO_ICMPV6 else load16(p.net + 40))) * 0x9E3779B97F4A7C15ULL
+    return <uint32_t>(h >> 44)
+
+
 cdef inline void label_set(Host *host, Packet *p) noexcept nogil:
-    store32(p.net, (load32(p.net) & 0xFFF00000U) | next_flow_label(host))
+    store32(p.net, (load32(p.net) & 0xFFF00000U) | flow_label(host, p))
 
 
 cdef inline void icmp6_checksum_set(Packet *p, uint8_t *icmp) noexcept nogil:
@@ -104,6 +122,7 @@ cdef inline void icmp4_error(
     cdef uint32_t source[4]
     cdef uint8_t *icmp
     cdef uint8_t tos
+    cdef bint unspecified = False
     cdef Packet *answer
     cdef FlowKey key
     if p.type != PACKET_HOST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
@@ -126,8 +145,9 @@ cdef inline void icmp4_error(
     answer = packet_make(net, host, p.time, 576)
     if answer == NULL:
         return
-    # First as an empty header: the route decides on source and room.
+    # First as an empty header: the route decides on source and room. The source that it gives is not asked again.
     if source[0] == 0:
+        unspecified = True
         memset(&key, 0, sizeof(key))
         key.dst[0] = src
         key.family = 4
@@ -140,6 +160,8 @@ cdef inline void icmp4_error(
     write_ip4(answer, tos, 0, 0, host.default_ttl, IPPROTO_ICMP, source[0], src)
     packet_read4(answer)
     answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
+    if unspecified:
+        answer.field[<int>FIELD_SRC] = 0
     if not route_output(host, answer):
         packet_give(net, answer)
         return

@@ -10,7 +10,7 @@ from dataplane._fast.discovery cimport arp_receive, nd_receive
 from dataplane._fast.fib cimport ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_on
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.icmp cimport (
-    ICMP6_DEST_UNREACH, ICMP6_PARAMETER_PROBLEM, ICMP6_PORT_UNREACH, ICMP_DEST_UNREACH, ICMP_PORT_UNREACH,
+    ICMP6_DEST_UNREACH, ICMP6_PACKET_TOO_BIG, ICMP6_PARAMETER_PROBLEM, ICMP6_PORT_UNREACH, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, ICMP_PORT_UNREACH,
     ICMP_PROT_UNREACH, echo_reply, icmp4_error, icmp6_error, icmp_unreachable, tcp_reset,
     transport_checksum_good,
 )
@@ -21,9 +21,10 @@ from dataplane._fast.network cimport (
 )
 from dataplane._fast.packet cimport (
     BRIDGE_SEEN, FIELD_DST, FIELD_ICMP, FIELD_L4, FIELD_PROTO, FIELD_SRC, HOOK_INPUT, HOOK_PREROUTING,
-    PACKET_HOST, PACKET_OTHERHOST, Packet, ip6_extension, ip6_summed, packet_read4, packet_read6,
+    PACKET_HOST, PACKET_OTHERHOST, Packet, ip6_extension, ip6_summed, ip6_transport, packet_read4, packet_read6,
 )
 from dataplane._fast.peer cimport route_error_allow
+from dataplane._fast.pmtu cimport path_mtu_told
 from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.reassembly cimport FRAGMENT_USER_LOCAL
 from dataplane._fast.options cimport has_source_route
@@ -64,14 +65,11 @@ cdef inline Reason ip4_check(Packet *p) noexcept nogil:
     return Reason.NOT_DROPPED
 
 
-cdef inline Reason ip6_check(Host *host, Packet *p) noexcept nogil:
-    """What ip6_rcv asks of a header."""
+cdef inline Reason ip6_header_check(Packet *p) noexcept nogil:
+    """What a bridge, too, asks of a header (br_validate_ipv6)."""
     cdef uint8_t *net = p.net
     cdef int64_t room = p.tail - net
     cdef uint32_t total
-    cdef uint32_t *src = &p.field[<int>FIELD_SRC]
-    cdef uint32_t *dst = &p.field[<int>FIELD_DST]
-    cdef bint from_outside = p.iif >= 0 and host.interfaces[p.iif].kind != LINK_LOOPBACK
     if room < 40:
         return Reason.PKT_TOO_SMALL
     if net[0] >> 4 != 6:
@@ -84,7 +82,17 @@ cdef inline Reason ip6_check(Host *host, Packet *p) noexcept nogil:
             p.missing = p.missing - <uint32_t>(room - total) if p.missing > room - total else 0
         p.tail = net + total
     packet_read6(p)
-    if from_outside:
+    return Reason.NOT_DROPPED
+
+
+cdef inline Reason ip6_check(Host *host, Packet *p) noexcept nogil:
+    """What ip6_rcv asks of a header and its addresses."""
+    cdef Reason reason = ip6_header_check(p)
+    cdef uint32_t *src = &p.field[<int>FIELD_SRC]
+    cdef uint32_t *dst = &p.field[<int>FIELD_DST]
+    if reason != Reason.NOT_DROPPED:
+        return reason
+    if p.iif >= 0 and host.interfaces[p.iif].kind != LINK_LOOPBACK:
         # ::1 stays inside a host (RFC 4291, 2.5.3), and so do interface-local groups.
         if (src[0] | src[1] | src[2]) == 0 and src[3] == 1:
             return Reason.IP_INHDR
@@ -145,7 +153,7 @@ cdef inline Stage ip_route_input(Network *net, Host *host, Packet *p) noexcept n
         if p.family == 4:
             if route_error_allow(host, &p.field[<int>FIELD_SRC], p.time):
                 icmp4_error(net, host, p, ICMP_DEST_UNREACH, route.code, 0)
-        elif host.interfaces[p.iif].forwarding6:
+        else:
             icmp6_error(net, host, p, ICMP6_DEST_UNREACH, route.code, 0)
         return drop(net, host, p, route.reason)
     if route.action == INPUT_FORWARD:
@@ -168,6 +176,29 @@ cdef inline bint listened(const Host *host, uint32_t proto, uint16_t port) noexc
     return host.accept_all or (host.listening != NULL and host.listening[bit >> 3] >> (bit & 7) & 1)
 
 
+cdef inline bint minds_its_path(const Host *host, uint8_t family, const uint8_t *quoted, const uint8_t *tail) noexcept nogil:
+    """Whether what sent the quoted packet hears of its size: ICMP itself (icmp_err heeds its echo replies, icmpv6_err
+    all), a tunnel, or a socket that is there."""
+    cdef uint8_t proto = 0
+    cdef uint16_t fragment = 0
+    cdef const uint8_t *transport
+    if family == 4:
+        proto = quoted[9]
+        transport = quoted + (quoted[0] & 15) * 4
+        if quoted[0] >> 4 != 4 or transport < quoted + 20:
+            return False
+    else:
+        transport = ip6_transport(quoted, tail, &proto, &fragment)
+    if transport == NULL or transport + 8 > tail:
+        return False
+    if proto == (IPPROTO_ICMP if family == 4 else IPPROTO_ICMPV6):
+        return family == 6 or transport[0] == 0
+    if proto != IPPROTO_UDP:
+        return False
+    return vxlan_listens(host, family, load16(transport + 2)) or (
+        not host.accept_all and listened(host, proto, load16(transport)))
+
+
 cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nogil:
     """The host's own ICMP: it answers echo requests and takes the rest."""
     cdef uint32_t length = <uint32_t>(p.tail - p.transport)
@@ -182,6 +213,11 @@ cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nog
         return drop(net, host, p, Reason.PKT_TOO_SMALL)
     kind = p.transport[0]
     if p.family == 4:
+        if kind == ICMP_DEST_UNREACH and p.transport[1] == ICMP_FRAG_NEEDED and length >= 8 + 20:
+            if minds_its_path(host, 4, p.transport + 8, p.tail):
+                path_mtu_told(&host.fib, 4, p.transport + 8, load16(p.transport + 6), p.time)
+        if (p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST) and kind not in (8, 13, 17, 18):
+            return drop(net, host, p, Reason.NO_SOCKET)     # RFC 1122, 3.2.2.6 and 3.2.2.8
         if kind == 8 and not host.accept_all:
             if p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
                 if host.icmp_echo_ignore_broadcasts:
@@ -190,6 +226,8 @@ cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nog
                 echo_reply(net, host, p)
                 return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
     else:
+        if kind == ICMP6_PACKET_TOO_BIG and length >= 8 + 40 and minds_its_path(host, 6, p.transport + 8, p.tail):
+            path_mtu_told(&host.fib, 6, p.transport + 8, load32(p.transport + 4), p.time)
         if kind >= 133 and kind <= 137:
             reason = nd_receive(net, host, p)
             if reason != Reason.NOT_DROPPED:

@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.fib cimport (
-    FibResult, FlowKey, ROUTE_UNICAST, address_on, fib_lookup, link_local_of, same_address,
+    FibResult, FlowKey, ROUTE_UNICAST, address_on, fib_lookup_by, link_local_of, same_address,
 )
 from dataplane._fast.icmp cimport icmp6_checksum_set, write_ip6
 from dataplane._fast.interface cimport Interface, LINK_TUN
@@ -84,8 +84,9 @@ cdef inline void nd_redirect(Network *net, Host *host, Packet *p) noexcept nogil
     memcpy(key.dst, src, 16)
     key.family = 6
     key.iif = -1
-    key.oif = p.oif
-    if not fib_lookup(&host.fib, &key, &result) or result.hop == NULL or result.hop.gateway_family:
+    key.oif = -1
+    memcpy(key.src, source, 16)
+    if not fib_lookup_by(&host.fib, &key, p.oif, &result) or result.hop == NULL or result.hop.gateway_family:
         return
     if not peer_allow(host, src, SECOND, p.time):
         return
@@ -117,7 +118,7 @@ cdef inline void nd_redirect(Network *net, Host *host, Packet *p) noexcept nogil
     write_ip6(answer, 0, IPPROTO_ICMPV6, 255, source, src)
     icmp6_checksum_set(answer, answer.net + 40)
     packet_read6(answer)
-    answer.oif = p.oif
+    answer.oif = result.hop.slot    # the sender's own link, wherever the packet came in
     memcpy(answer.nexthop, src, 16)
     answer.nexthop_family = 6
     answer.route_type = ROUTE_UNICAST

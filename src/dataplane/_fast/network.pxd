@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset
 from dataplane._fast.fdb cimport Fdb
 from dataplane._fast.netfilter cimport Netfilter
 from dataplane._fast.fib cimport Fib
-from dataplane._fast.chance cimport CHOICE_FLOW_LABEL, CHOICE_IP_ID, Chance, chance_generate, chance_recorded
+from dataplane._fast.chance cimport CHOICE_IP_ID, Chance, chance_generate, chance_recorded
 from dataplane._fast.interface cimport Interface
 from dataplane._fast.neighbour cimport Neighbours
 from dataplane._fast.packet cimport Packet
@@ -340,16 +340,6 @@ cdef inline uint16_t next_ip_id(Host *host) noexcept nogil:
         return <uint16_t>value
     host.ip_id += 1
     return <uint16_t>host.ip_id
-
-
-cdef inline uint32_t next_flow_label(Host *host) noexcept nogil:
-    """The flow label of an IPv6 packet that the host builds: chance unless it is told not to use any."""
-    cdef uint32_t value
-    if chance_recorded(&host.chance, CHOICE_FLOW_LABEL, &value):
-        return value & 0xFFFFFU
-    if not host.auto_flow_labels:
-        return 0
-    return chance_generate(&host.chance) & 0xFFFFFU
 
 
 # ---- the end of a packet -------------------------------------------------------------------------------------------

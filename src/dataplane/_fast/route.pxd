@@ -8,12 +8,13 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.fib cimport (
-    FibResult, FlowKey, ROUTE_BLACKHOLE, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT, ROUTE_THROW,
+    FibResult, FlowKey, PathMtu, ROUTE_BLACKHOLE, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT, ROUTE_THROW,
     ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_ANYCAST, address_on, fib_address_type, fib_lookup, route_source,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK, LocalAddress
 from dataplane._fast.network cimport Host
 from dataplane._fast.packet cimport FIELD_DST, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, Packet
+from dataplane._fast.pmtu cimport path_mtu_find
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.wire cimport IPPROTO_ICMPV6
 
@@ -49,6 +50,15 @@ cdef inline void flow_key(const Packet *p, FlowKey *key) noexcept nogil:
     key.oif = -1
 
 
+cdef inline void route_learnt(Host *host, Packet *p) noexcept nogil:
+    """A learnt path MTU binds what the host sends, and all IPv6 as it leaves; IPv4 that it forwards only by order."""
+    cdef const PathMtu *learnt = path_mtu_find(&host.fib, p.family, &p.field[<int>FIELD_DST], p.oif, p.time)
+    if learnt == NULL or (p.route_mtu and p.route_mtu <= learnt.mtu):
+        return
+    if p.family == 6 or p.iif < 0 or host.forward_use_pmtu or learnt.locked:
+        p.route_mtu = learnt.mtu
+
+
 cdef inline void route_take(Host *host, Packet *p, const FibResult *result) noexcept nogil:
     """Write the decision into the packet."""
     p.route_type = result.type
@@ -63,6 +73,8 @@ cdef inline void route_take(Host *host, Packet *p, const FibResult *result) noex
         p.oif = -1
         return
     p.oif = result.hop.slot
+    if host.fib.path_mtus != NULL:
+        route_learnt(host, p)
     if result.hop.gateway_family:
         memcpy(p.nexthop, result.hop.gateway, 16)
         p.nexthop_family = result.hop.gateway_family

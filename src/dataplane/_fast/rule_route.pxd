@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 
 from dataplane._fast.fib cimport (
     Fib, FibResult, FlowKey, ROUTE_ANYCAST, ROUTE_BLACKHOLE, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT,
-    ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_UNSPEC, fib_address_type, fib_lookup,
+    ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_UNSPEC, fib_address_type, fib_lookup, fib_lookup_by,
 )
 from dataplane._fast.interface cimport LINK_LOOPBACK
 from dataplane._fast.packet cimport FIELD_DST, FIELD_IIF, FIELD_MARK, FIELD_OIF, FIELD_SRC, FIELD_TOS, Packet
@@ -100,7 +100,7 @@ cdef inline bint reverse_path6(const Packet *p, uint32_t flags, RuleContext *con
     cdef const uint32_t *source = &p.field[<int>FIELD_SRC]
     cdef const uint32_t *destination = &p.field[<int>FIELD_DST]
     cdef FlowKey key
-    cdef FibResult result, best
+    cdef FibResult result
     cdef bint link_local = source[0] >> 22 == 0x3FA
     if source[0] | source[1] | source[2] | source[3] == 0:
         return True             # not routable: forwarding refuses it
@@ -112,15 +112,11 @@ cdef inline bint reverse_path6(const Packet *p, uint32_t flags, RuleContext *con
     key.iif = -1
     key.oif = slot if link_local else -1
     key.family = 6
-    if not fib_lookup(context.fib, &key, &result):
+    if link_local or flags & RPFILTER_LOOSE:
+        if not fib_lookup(context.fib, &key, &result):
+            return False
+    elif not fib_lookup_by(context.fib, &key, slot, &result):
         return False
-    if not link_local and not flags & RPFILTER_LOOSE:
-        # The interface is a wish: it chooses among routes of one prefix, but goes past none to a shorter one.
-        best = result
-        key.oif = slot
-        if (not fib_lookup(context.fib, &key, &result) or result.route == NULL or best.route == NULL
-                or result.route.table != best.route.table or result.route.length != best.route.length):
-            result = best
     if result.type == ROUTE_LOCAL:
         return (flags & RPFILTER_ACCEPT_LOCAL) != 0
     if result.type != ROUTE_UNICAST and result.type != ROUTE_MULTICAST:

@@ -289,6 +289,8 @@ cdef inline int other_track(Conntrack *t, Conn *c, Packet *p, int direction, int
             if not c.status & STATUS_NAT_CLASH:
                 c.status |= STATUS_ASSURED
         return TRACK_ACCEPT
+    if proto == (IPPROTO_ICMPV6 if p.family == 4 else IPPROTO_ICMP):
+        return TRACK_INVALID    # the other family's
     if proto == (IPPROTO_ICMP if p.family == 4 else IPPROTO_ICMPV6):
         if not c.status & STATUS_CONFIRMED:
             kind = <uint8_t>(p.field[<int>FIELD_ICMP] >> 8)

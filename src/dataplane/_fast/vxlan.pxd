@@ -19,6 +19,7 @@ from dataplane._fast.packet cimport (
     BRIDGE_NONE, FIELD_DST, FIELD_MARK, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet, ip6_transport, packet_read4,
     packet_read6,
 )
+from dataplane._fast.pmtu cimport path_mtu_learn, result_mtu
 from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.route cimport route_take
 from dataplane._fast.track cimport ct_release
@@ -150,6 +151,22 @@ cdef inline Stage vxlan_to_self(
     return drop(net, host, p, Reason.VXLAN_VNI_NOT_FOUND)
 
 
+cdef inline void tunnel_fits(Host *host, const Packet *p, uint16_t ethertype, uint32_t mtu, int32_t slot) noexcept nogil:
+    """skb_tunnel_check_pmtu: what does not fit the outer route is sent, but the inner route learns of it."""
+    cdef FlowKey key
+    cdef uint8_t family = 4 if ethertype == ETH_P_IP else 6
+    if p.tail - p.mac - ETH_HLEN <= <int64_t>mtu or (ethertype != ETH_P_IP and ethertype != ETH_P_IPV6):
+        return
+    memset(&key, 0, sizeof(key))
+    memcpy(key.dst, &p.field[<int>FIELD_DST], 16)
+    memcpy(key.src, &p.field[<int>FIELD_SRC], 16)
+    key.family = family
+    key.iif = -1
+    key.oif = slot
+    key.mark = p.field[<int>FIELD_MARK]
+    path_mtu_learn(&host.fib, &key, mtu, p.time)
+
+
 cdef inline Stage vxlan_encapsulate(
     Network *net, Host *host, Packet *p, Vxlan *vxlan, const Remote *remote,
 ) noexcept nogil:
@@ -187,7 +204,7 @@ cdef inline Stage vxlan_encapsulate(
         memcpy(key.src, vxlan.local, 16)
     key.family = remote.family
     key.iif = -1
-    key.oif = remote.slot if remote.slot >= 0 else vxlan.lower
+    key.oif = remote.slot       # an entry's own interface alone: the device's binds only the entry made with it
     key.mark = p.field[<int>FIELD_MARK]
     key.tos = tos & 0x1C
     if not fib_lookup(&host.fib, &key, &result) and key.oif >= 0:
@@ -211,6 +228,8 @@ cdef inline Stage vxlan_encapsulate(
         device.tx_errors += 1
         return drop(net, host, p, Reason.RECURSION_LIMIT)
     header = (20 if remote.family == 4 else 40) + UDP_HLEN + VXLAN_HLEN
+    if host.interfaces[vxlan.slot].master < 0:
+        tunnel_fits(host, p, ethertype, result_mtu(&host.fib, &key, &result, p.time) - header - ETH_HLEN, vxlan.slot)
     if p.mac - p.head < <int64_t>header + ETH_HLEN:
         # Out of the batch's headroom: into a buffer of the packet's own, whose headroom is larger.
         if p.head == p.storage or not packet_own(p):

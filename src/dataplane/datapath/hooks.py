@@ -118,7 +118,9 @@ def needs_tracking(ruleset: Ruleset) -> bool:
         specification = rule.specification(ruleset.family)
         if any(match.name in ASKING_MATCHES for match in specification.matches):
             return True
-        if specification.target is not None and specification.target.name in ASKING_TARGETS:
+        target = specification.target
+        # What only keeps packets out of the table does not ask for one.
+        if target is not None and target.name in ASKING_TARGETS and not (target.name == "CT" and target.has("notrack")):
             return True
     return False
 

@@ -203,6 +203,7 @@ def _settings(random: Random, drawn: Drawn) -> None:
         for interface in drawn.interfaces:
             name = interface.replace(".", "/")
             lines.append(f"sysctl net.ipv{family}.neigh.{name}.retrans_time_ms = 100000")
+            lines.append(f"sysctl net.ipv{family}.neigh.{name}.proxy_delay = 0")
             lines.append(f"sysctl net.ipv{family}.neigh.{name}.delay_first_probe_time = 100")
     sometimes = [
         ("net.ipv4.ip_forward", "0", 0.04),
