@@ -22,7 +22,7 @@ from dataplane._fast.packet cimport (
     ip6_transport, packet_read4, packet_read6,
 )
 from dataplane._fast.peer cimport global_allow, peer_allow
-from dataplane._fast.route cimport flow_key, output_source, packet_mtu, route_output, route_output_on
+from dataplane._fast.route cimport flow_key, output_source, packet_mtu, route_answer, route_output
 from dataplane._fast.track cimport ct_attach
 from dataplane._fast.wire cimport (
     ETH_HLEN, IP_DF, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, checksum_fold, checksum_sum,
@@ -191,14 +191,14 @@ cdef inline void icmp4_error(
 
 
 cdef inline bint icmp6_is_error(const Packet *p) noexcept nogil:
-    """Whether `p` is an ICMPv6 error or a redirect, which must never be answered with another (RFC 4443, 2.4(e))."""
+    """Whether `p` is an ICMPv6 error, which must never be answered with another (RFC 4443, 2.4(e)). Linux answers redirects."""
     cdef uint8_t proto = 0
     cdef uint16_t fragment = 0
     cdef const uint8_t *icmp = ip6_transport(p.net, p.tail, &proto, &fragment)
     if proto != IPPROTO_ICMPV6 or fragment & 0xFFF8:
         # Of a later fragment nobody knows what it is of.
         return False
-    return icmp == NULL or icmp >= p.tail or icmp[0] < 128 or icmp[0] == 137
+    return icmp == NULL or icmp >= p.tail or icmp[0] < 128
 
 
 cdef inline bint error_source6(Host *host, const FlowKey *key, int32_t iif, uint32_t *source) noexcept nogil:
@@ -261,7 +261,7 @@ cdef inline void icmp6_error(
     write_ip6(answer, 0, IPPROTO_ICMPV6, 64, source, target)
     packet_read6(answer)
     answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
-    if not route_output_on(host, answer, oif):
+    if not route_answer(host, answer, oif):
         packet_give(net, answer)
         return
     if icmp_type != ICMP6_PACKET_TOO_BIG and host.interfaces[answer.oif].kind != LINK_LOOPBACK:
@@ -339,7 +339,7 @@ cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
         store_checksum(tcp + 16, checksum_fold(checksum_sum(tcp, 20, pseudo6(answer.net, IPPROTO_TCP, 20))))
         packet_read6(answer)
     answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
-    if not route_output(host, answer):
+    if not route_answer(host, answer, -1):
         packet_give(net, answer)
         return
     if p.family == 6:
@@ -405,7 +405,7 @@ cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
         packet_read6(answer)
     answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
     # IPv6 without a source yet, as to a group's member, answers by the interface that was asked or not at all.
-    if not route_output_on(host, answer, p.iif if p.family == 6 and (
+    if not route_answer(host, answer, p.iif if p.family == 6 and (
         p.route_type == ROUTE_MULTICAST or p.field[<int>FIELD_SRC] >> 22 == 0xFE80U >> 6) else -1):
         packet_give(net, answer)
         return

@@ -30,10 +30,10 @@ from dataplane._fast.reassembly cimport FRAGMENT_USER_LOCAL
 from dataplane._fast.options cimport has_source_route
 from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, route_input4, route_input6
 from dataplane._fast.track cimport ct_release
-from dataplane._fast.vxlan cimport vxlan_listens
+from dataplane._fast.vxlan cimport vxlan_listens, vxlan_quoted
 from dataplane._fast.wire cimport (
     ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_TCP, IPPROTO_UDP,
-    IPPROTO_UDPLITE, IP_MF, IP_OFFSET, checksum_fold, checksum_sum, ip4_checksum_good, load16, load32,
+    IPPROTO_UDPLITE, IP_MF, IP_OFFSET, checksum_fold, checksum_sum, dp_swap32, ip4_checksum_good, load16, load32, pseudo6,
 )
 
 
@@ -170,6 +170,19 @@ cdef inline Stage ip_local_in(Network *net, Host *host, Packet *p) noexcept nogi
     return STAGE_LOCAL_DELIVER
 
 
+cdef inline bint delivered_checksum_good(const Packet *p, uint32_t proto) noexcept nogil:
+    """What a transport makes of a checksum. IPv6 is judged by the sum that connection tracking made of the whole packet;
+    TOS, DSCP and HL change the header behind its back, so that a right sum fails and a wrong one may pass. UDP of more
+    than 76 bytes believes the failure (udp6_csum_init, CHECKSUM_BREAK), all others sum anew."""
+    cdef uint32_t then = p.summed, now = ip6_summed(p.net), length = <uint32_t>(p.tail - p.transport), moved
+    if not then or then == now or p.family == 4 or p.missing:
+        return transport_checksum_good(p)
+    moved = (then >> 8) + (then & 0xFF) + (0xFFFF - (now >> 8)) + (0xFFFF - (now & 0xFF))
+    if checksum_fold(checksum_sum(p.transport, length, pseudo6(p.net, <uint8_t>proto, length)) + dp_swap32(moved)) == 0:
+        return True
+    return not (proto == IPPROTO_UDP and length > 76) and transport_checksum_good(p)
+
+
 cdef inline bint listened(const Host *host, uint32_t proto, uint16_t port) noexcept nogil:
     """Whether a socket of the host takes this port."""
     cdef uint32_t bit = port + (65536 if proto == IPPROTO_UDP else 0)
@@ -195,7 +208,7 @@ cdef inline bint minds_its_path(const Host *host, uint8_t family, const uint8_t 
         return family == 6 or transport[0] == 0
     if proto != IPPROTO_UDP:
         return False
-    return vxlan_listens(host, family, load16(transport + 2)) or (
+    return vxlan_quoted(host, family, transport, tail) or (
         not host.accept_all and listened(host, proto, load16(transport)))
 
 
@@ -207,7 +220,7 @@ cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nog
     if p.family == 4:
         if not p.missing and checksum_fold(checksum_sum(p.transport, length, 0)):
             return drop(net, host, p, Reason.ICMP_CSUM)
-    elif not transport_checksum_good(p):
+    elif not delivered_checksum_good(p, IPPROTO_ICMPV6):
         return drop(net, host, p, Reason.ICMP_CSUM)
     if length < 8:
         return drop(net, host, p, Reason.PKT_TOO_SMALL)
@@ -239,12 +252,6 @@ cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nog
     return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)
 
 
-cdef inline bint sum_outdated(const Packet *p) noexcept nogil:
-    """udp6_csum_init trusts the sum that was made in PREROUTING, which TOS, DSCP and HL do not follow. Up to 76 bytes it
-    sums anew (CHECKSUM_BREAK)."""
-    return p.summed and p.tail - p.transport > 76 and p.summed != ip6_summed(p.net)
-
-
 cdef inline bint proto_delivered(uint8_t family, uint32_t proto) noexcept nogil:
     """Whether somebody reads what follows the header; of other protocols nobody looks whether it is whole."""
     if proto == IPPROTO_TCP or proto == IPPROTO_UDP or proto == IPPROTO_UDPLITE:
@@ -272,7 +279,7 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
         if load16(p.transport + 6) == 0:
             if p.family == 6 and not vxlan_listens(host, p.family, load16(p.transport + 2)):
                 return drop(net, host, p, Reason.UDP_CSUM)
-        elif not transport_checksum_good(p) or sum_outdated(p):
+        elif not delivered_checksum_good(p, proto):
             return drop(net, host, p, Reason.UDP_CSUM)
         if vxlan_listens(host, p.family, load16(p.transport + 2)):
             return STAGE_VXLAN_RECEIVE
@@ -288,7 +295,7 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
             return drop(net, host, p, Reason.PKT_TOO_SMALL)
         if p.type != PACKET_HOST:
             return drop(net, host, p, Reason.OTHERHOST)
-        if not transport_checksum_good(p):
+        if not delivered_checksum_good(p, proto):
             return drop(net, host, p, Reason.TCP_CSUM)
         if listened(host, proto, load16(p.transport + 2)):
             return finish(net, host, p, Verdict.DELIVERED, Reason.NOT_DROPPED)

@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.fib cimport (
-    FibResult, FlowKey, ROUTE_UNICAST, address_on, fib_lookup_by, link_local_of, same_address,
+    FibResult, FlowKey, ROUTE_LOCAL, ROUTE_UNICAST, address_on, fib_lookup_by, link_local_of, same_address,
 )
 from dataplane._fast.icmp cimport icmp6_checksum_set, write_ip6
 from dataplane._fast.interface cimport Interface, LINK_TUN
@@ -76,7 +76,7 @@ cdef inline void nd_redirect(Network *net, Host *host, Packet *p) noexcept nogil
     cdef Packet *answer
     cdef uint8_t *icmp
     # Seldom to one destination, seldom to one sender.
-    if not peer_allow(host, dst, SECOND, p.time) or not link_local_of(&host.fib, p.oif, source):
+    if not peer_allow(host, dst, SECOND, p.time) or not link_local_of(&host.fib, p.iif, source):
         return
     if not same_address(dst, target) and target[0] >> 22 != 0xFE80U >> 6:
         return
@@ -86,7 +86,7 @@ cdef inline void nd_redirect(Network *net, Host *host, Packet *p) noexcept nogil
     key.iif = -1
     key.oif = -1
     memcpy(key.src, source, 16)
-    if not fib_lookup_by(&host.fib, &key, p.oif, &result) or result.hop == NULL or result.hop.gateway_family:
+    if not fib_lookup_by(&host.fib, &key, p.iif, &result) or result.hop == NULL or result.hop.gateway_family:
         return
     if not peer_allow(host, src, SECOND, p.time):
         return
@@ -118,10 +118,14 @@ cdef inline void nd_redirect(Network *net, Host *host, Packet *p) noexcept nogil
     write_ip6(answer, 0, IPPROTO_ICMPV6, 255, source, src)
     icmp6_checksum_set(answer, answer.net + 40)
     packet_read6(answer)
-    answer.oif = result.hop.slot    # the sender's own link, wherever the packet came in
+    # The sender's own link, wherever the packet came in.
+    answer.oif = result.hop.slot
+    answer.route_type = ROUTE_UNICAST
+    if result.type == ROUTE_LOCAL:
+        answer.oif = host.loopback
+        answer.route_type = ROUTE_LOCAL
     memcpy(answer.nexthop, src, 16)
     answer.nexthop_family = 6
-    answer.route_type = ROUTE_UNICAST
     spawn(net, answer, STAGE_LOCAL_OUT)
 
 

@@ -13,7 +13,7 @@ from dataplane._fast.packet cimport (
     CT_ESTABLISHED_REPLY, CT_UNTRACKED, FIELD_DST, FIELD_MARK, FIELD_SRC, FIELD_TOS, FIELD_TTL, Packet,
 )
 from dataplane._fast.reason cimport Reason
-from dataplane._fast.route cimport route_output
+from dataplane._fast.route cimport route_output, route_output_on
 
 cdef struct RouteWords:
     uint32_t addresses[8]
@@ -43,8 +43,13 @@ cdef inline bint nat_moves(const Packet *p) noexcept nogil:
 
 
 cdef inline bint reroute(Network *net, Host *host, Packet *p) noexcept nogil:
-    """Route once more; False when there is no way, and the packet is dropped."""
-    if route_output(host, p):
+    """Route once more; False when there is no way, and the packet is dropped. What stays on a link is asked for on its
+    own link again, and nothing of that kind is on lo."""
+    cdef uint32_t dst = p.field[<int>FIELD_DST]
+    if p.family == 6 and (dst >> 24 == 0xFF or dst >> 22 == 0xFE80U >> 6):
+        if p.oif != host.loopback and route_output_on(host, p, p.oif):
+            return True
+    elif route_output(host, p):
         return True
     drop(net, host, p, Reason.IP_OUTNOROUTES)
     return False

@@ -13,10 +13,9 @@ from dataplane._fast.fib cimport (
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK, LocalAddress
 from dataplane._fast.network cimport Host
-from dataplane._fast.packet cimport FIELD_DST, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, Packet
+from dataplane._fast.packet cimport FIELD_DST, FIELD_MARK, FIELD_SRC, FIELD_TOS, Packet
 from dataplane._fast.pmtu cimport path_mtu_find
 from dataplane._fast.reason cimport Reason
-from dataplane._fast.wire cimport IPPROTO_ICMPV6
 
 cdef enum:
     IPPROTO_RAW = 255
@@ -103,8 +102,6 @@ cdef inline bint route_output_on(Host *host, Packet *p, int32_t oif) noexcept no
     flow_key(p, &key)
     key.iif = -1
     key.oif = oif
-    if p.family == 6 and p.field[<int>FIELD_PROTO] == IPPROTO_ICMPV6:
-        key.tos = 0     # icmpv6_echo_reply and icmp6_send route without the traffic class that they then write
     if oif >= 0 and ((p.family == 4 and (dst[0] == 0xFFFFFFFFU or dst[0] >> 28 == 14))
                      or (p.family == 6 and (dst[0] >> 24 == 0xFF or dst[0] >> 22 == 0xFE80U >> 6))):
         # What a link's own scope reaches needs no route once the link is named.
@@ -114,6 +111,14 @@ cdef inline bint route_output_on(Host *host, Packet *p, int32_t oif) noexcept no
         p.oif = oif
         return True
     return fib_lookup(&host.fib, &key, &result) and output_taken(host, p, &result)
+
+
+cdef inline bint route_answer(Host *host, Packet *p, int32_t oif) noexcept nogil:
+    """Route what the stack itself answers: IPv6 without the traffic class that is then written, as icmpv6_echo_reply,
+    icmp6_send and tcp_v6_send_response do. A hook that asks again asks with it."""
+    if p.family == 6:
+        p.field[<int>FIELD_TOS] = 0
+    return route_output_on(host, p, oif)
 
 
 cdef inline bint route_output(Host *host, Packet *p) noexcept nogil:
@@ -236,7 +241,7 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
         route.reason = Reason.IP_INNOROUTES
         return
     if result.type == ROUTE_BLACKHOLE:
-        input_drop(route, Reason.ROUTE_BLACKHOLE)
+        input_drop(route, Reason.ROUTE_BLACKHOLE if interface.forwarding else Reason.IP_INADDRERRORS)
         return
     if result.type == ROUTE_UNREACHABLE or result.type == ROUTE_PROHIBIT:
         p.route_type = ROUTE_UNREACHABLE
@@ -346,6 +351,8 @@ cdef inline void route_input6(Host *host, Packet *p, InputRoute *route) noexcept
         route.action = INPUT_ERROR
         route.code = 1 if result.type == ROUTE_PROHIBIT else 0
         route.reason = Reason.ROUTE_PROHIBIT if result.type == ROUTE_PROHIBIT else Reason.ROUTE_UNREACHABLE
+        if dst[0] | dst[1] | dst[2] | dst[3] == 0:
+            route.reason = Reason.IP_INADDRERRORS
         return
     if result.type == ROUTE_MULTICAST:
         p.route_type = ROUTE_MULTICAST

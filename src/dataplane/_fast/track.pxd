@@ -184,6 +184,13 @@ cdef inline bint transport_good(const Packet *p) noexcept nogil:
         p.transport, length, pseudo4(p.net, proto, length) if p.family == 4 else pseudo6(p.net, proto, length))) == 0
 
 
+cdef inline bint transport_verified(Packet *p) noexcept nogil:
+    """The same for what goes on: of IPv6 the sum of the whole packet is kept with it, be it right or wrong."""
+    if p.family == 6:
+        p.summed = ip6_summed(p.net)
+    return transport_good(p)
+
+
 cdef inline bint udplite_good(const Packet *p, uint32_t covered) noexcept nogil:
     """As Linux judges it: over the covered bytes, but with the pseudo header of UDP, so that right ones (RFC 3828, 3.1)
     fail."""
@@ -203,7 +210,7 @@ cdef inline bint transport_valid(const Conntrack *t, Packet *p, Hook hook) noexc
     if proto == IPPROTO_TCP:
         if room < 20 or (at[12] >> 4) < 5 or (at[12] >> 4) * 4 > room:
             return False
-        if verify and not transport_good(p):
+        if verify and not transport_verified(p):
             return False
         return tcp_flags_legal(at[13])
     if proto == IPPROTO_SCTP:
@@ -223,9 +230,7 @@ cdef inline bint transport_valid(const Conntrack *t, Packet *p, Hook hook) noexc
             return False
         if load16(at + 6) == 0 or not verify:
             return True
-        if p.family == 6:
-            p.summed = ip6_summed(p.net)
-        return transport_good(p)
+        return transport_verified(p)
     return True
 
 
@@ -240,7 +245,7 @@ cdef inline int ct_icmp(Conntrack *t, Packet *p, Hook hook, const Zone *zone) no
     if p.tail - icmp < 8:
         return TRACK_INVALID
     kind = icmp[0]
-    if hook == HOOK_PREROUTING and t.settings.checksum and not transport_good(p):
+    if hook == HOOK_PREROUTING and t.settings.checksum and not transport_verified(p):
         return TRACK_INVALID
     if p.family == 4:
         if kind > 18:

@@ -322,6 +322,20 @@ cdef inline bint vxlan_listens(const Host *host, uint8_t family, uint16_t port) 
     return False
 
 
+cdef inline bint vxlan_quoted(
+    const Host *host, uint8_t family, const uint8_t *udp, const uint8_t *tail,
+) noexcept nogil:
+    """vxlan_err_lookup: whether an error quotes enough of a packet to tell that a device sent it."""
+    cdef int32_t i
+    if udp + UDP_HLEN + VXLAN_HLEN > tail or not load32(udp + UDP_HLEN) & VXLAN_FLAG_VNI:
+        return False
+    for i in range(host.vxlan_count):
+        if (host.vxlans[i].port == load16(udp + 2) and host.vxlans[i].family == family
+                and host.vxlans[i].vni == load32(udp + UDP_HLEN + 4) >> 8 and host.interfaces[host.vxlans[i].slot].up):
+            return True
+    return False
+
+
 cdef inline bint tunnel_ecn(uint8_t *net, const uint8_t *tail, uint16_t ethertype, uint8_t outer) noexcept nogil:
     """INET_ECN_decapsulate (RFC 6040, 4.2): what happened to the outer header is written into the inner one. False: the
     inner packet cannot bear congestion marks and met one."""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.packet import Packet
+
 from judge import emulated
-from judge.compare import Difference, compare
+from judge.compare import Difference, compare, masked
 from judge.node import Node
 from judge.random_case import MASKS, scenario_of, set_up, steps_of
 from judge.random_hosts import host
 from judge.random_rules import rules
 from judge.random_talk import Talk
-from judge.recording import Recording
+from judge.recording import Frame, Recording, Step
 from judge.scenario import Kernel, Scenario
 
 
@@ -51,13 +56,33 @@ def again(kernel: Kernel, lines: list[str], folder: Path) -> list[Difference]:
 
 
 def against(recording: Recording) -> list[Difference]:
-    """Compare with the emulator, which is told the kernel's choices as far as its connections show them."""
-    made = emulated.run(recording)
+    """Compare with the emulator, which is told the ports that the kernel drew, as far as they can be seen.
+
+    Who was there first keeps its port, and the next one gets a random one. Each port that is handed over must make the
+    two agree for longer; where none does, they differ."""
     ports = recording.choices.setdefault("CHOICE_PORT", [])
-    while (port := _port_of_clash(recording, made)) and len(ports) < _CLASHES:
-        ports.append(port)
-        made = emulated.run(recording)
-    return compare(recording, made, MASKS)
+    made = emulated.run(recording)
+    found = compare(recording, made, MASKS)
+    while found and len(ports) < _CLASHES:
+        best = None
+        for port in dict.fromkeys([*_ports_in_frames(recording, made), *_ports_in_table(recording, made)]):
+            ports.append(port)
+            other = emulated.run(recording)
+            differences = compare(recording, other, MASKS)
+            ports.pop()
+            if _rank(differences) < _rank(best[1] if best else found):
+                best = port, differences, other
+        if best is None:
+            break
+        ports.append(best[0])
+        found, made = best[1:]
+    return found
+
+
+def _rank(differences: list[Difference]) -> tuple[int, int]:
+    """The later the first difference, the better; then the fewer."""
+    steps = [one.step for one in differences if one.step >= 0]
+    return -min(steps, default=sys.maxsize), len(differences)
 
 
 _CLASHES = 40
@@ -67,15 +92,40 @@ _ROW = re.compile(
 )
 
 
-def _port_of_clash(kernel: Recording, emulator: Recording) -> int:
-    """The port (or ICMP id) that the kernel drew for the first connection for which the emulator drew another; 0: none.
+def _ports_in_frames(kernel: Recording, emulator: Recording) -> Iterator[int]:
+    """The kernel's source port or echo id in the first frame that differs in it alone."""
+    for ours, theirs in zip(kernel.steps, emulator.steps, strict=True):
+        for one, other in zip(_by_interface(ours), _by_interface(theirs), strict=False):
+            if masked(one, MASKS) == masked(other, MASKS):
+                continue
+            left, right = _port_and_rest(one.packet), _port_and_rest(other.packet)
+            if left and right and left[0] != right[0] and left[1] == right[1]:
+                yield left[0]
+                return
 
-    Who was there first keeps its port, and the next one gets a random one."""
-    theirs = {key: port for key, port in _bindings(kernel)}
+
+def _by_interface(step: Step) -> list[Frame]:
+    return sorted([*step.late, *step.out], key=lambda frame: frame.interface)
+
+
+def _port_and_rest(packet: Packet) -> tuple[int, tuple[object, ...]] | None:
+    network = packet.getlayer(IP) or packet.getlayer(IPv6)
+    for kind, name, others in ((TCP, "sport", ("dport", "seq", "ack", "flags")), (UDP, "sport", ("dport", "len"))):
+        if network is not None and network.haslayer(kind):
+            layer = network[kind]
+            return getattr(layer, name), (network.src, network.dst, *(getattr(layer, other) for other in others))
+    if network is not None and network.haslayer(ICMP):
+        return network[ICMP].id or 0, (network.src, network.dst, network[ICMP].type, network[ICMP].seq)
+    return None
+
+
+def _ports_in_table(kernel: Recording, emulator: Recording) -> Iterator[int]:
+    """The kernel's port (or ICMP id) of the first connection for which the emulator drew another."""
+    theirs = dict(_bindings(kernel))
     for key, port in _bindings(emulator):
         if theirs.get(key, port) != port:
-            return theirs[key]
-    return 0
+            yield theirs[key]
+            return
 
 
 def _bindings(recording: Recording) -> Iterator[tuple[tuple[str, ...], int]]:
