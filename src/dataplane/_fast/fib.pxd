@@ -9,8 +9,9 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.interface cimport Interface, LocalAddress
-from dataplane._fast.multipath cimport multipath_hash
-from dataplane._fast.packet cimport FIELD_DPORT, FIELD_PROTO, FIELD_SPORT, Packet
+from dataplane._fast.multipath cimport flow_ports, multipath_hash
+from dataplane._fast.packet cimport FIELD_PROTO, Packet
+from dataplane._fast.wire cimport load16
 
 cpdef enum RouteType:
     """RTN_ numbers of the kernel."""
@@ -323,11 +324,14 @@ cdef inline bint table_lookup(const Fib *fib, uint32_t table, const FlowKey *key
 
 
 cdef inline bint transport_matches(const PolicyRule *rule, const FlowKey *key) noexcept nogil:
-    cdef uint32_t sport, dport
+    cdef const uint8_t *ports
+    cdef uint32_t sport = 0, dport = 0
     if key.packet == NULL:
         return False
-    sport = key.packet.field[<int>FIELD_DPORT if key.reversed else <int>FIELD_SPORT]
-    dport = key.packet.field[<int>FIELD_SPORT if key.reversed else <int>FIELD_DPORT]
+    ports = flow_ports(key.packet)
+    if ports != NULL:
+        sport = load16(ports + 2 if key.reversed else ports)
+        dport = load16(ports if key.reversed else ports + 2)
     return (
         (rule.proto == 0 or rule.proto == key.packet.field[<int>FIELD_PROTO])
         and (rule.sport_high == 0 or rule.sport_low <= sport <= rule.sport_high)
@@ -422,8 +426,8 @@ cdef inline int scope6(const uint32_t *address) noexcept nogil:
     """RFC 6724 scopes that matter here: 1 host, 2 link, 14 global."""
     if address[0] >> 22 == 0xFE80U >> 6:
         return 2
-    if address[0] == 0 and address[1] == 0 and address[2] == 0 and address[3] == 1:
-        return 2
+    if address[0] == 0 and address[1] == 0 and address[2] == 0 and address[3] <= 1:
+        return 2 if address[3] else 0   # :: has none
     if address[0] >> 24 == 0xFF:
         return (address[0] >> 16) & 15
     return 14

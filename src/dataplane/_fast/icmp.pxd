@@ -111,7 +111,8 @@ cdef inline void icmp6_checksum_set(Packet *p, uint8_t *icmp) noexcept nogil:
 # ---- errors --------------------------------------------------------------------------------------------------------
 
 cdef inline bint icmp_error_type(uint8_t icmp_type) noexcept nogil:
-    return (icmp_type == 3 or icmp_type == 4 or icmp_type == 5 or icmp_type == 11 or icmp_type == 12)
+    """What Linux counts as an error: all that have no question or answer in them, assigned or not (icmp_pointers)."""
+    return 1 <= icmp_type <= 7 or 9 <= icmp_type <= 12
 
 
 cdef inline void icmp4_error(

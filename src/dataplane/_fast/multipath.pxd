@@ -88,15 +88,23 @@ cdef inline bint is_fragment(const Packet *p) noexcept nogil:
     return p.net[6] == 44
 
 
+cdef inline const uint8_t *flow_ports(const Packet *p) noexcept nogil:
+    """Both ports as the flow dissector finds them, four bytes, however short the rest is; NULL in any fragment."""
+    cdef uint32_t proto = p.field[<int>FIELD_PROTO]
+    if (p.transport != NULL and p.tail - p.transport >= 4 and not is_fragment(p)
+            and (proto == IPPROTO_TCP or proto == IPPROTO_UDP or proto == IPPROTO_SCTP or proto == IPPROTO_UDPLITE
+                 or proto == 33 or proto == 50)):
+        return p.transport
+    return NULL
+
+
 cdef inline void keys_of_packet(const Packet *p, uint8_t policy, uint8_t *keys) noexcept nogil:
     """What the packet adds to the addresses, or puts in their place."""
     cdef const uint8_t *header = p.net
     cdef uint32_t proto = p.field[<int>FIELD_PROTO]
     if policy == 1:
         keys[KEY_PROTO] = <uint8_t>proto
-        if (p.transport != NULL and p.tail - p.transport >= 4 and not is_fragment(p)
-                and (proto == IPPROTO_TCP or proto == IPPROTO_UDP or proto == IPPROTO_SCTP or proto == IPPROTO_UDPLITE
-                     or proto == 33 or proto == 50)):
+        if flow_ports(p) != NULL:
             memcpy(keys + KEY_PORTS, p.transport, 4)
         return
     if quoted_header(p) != NULL:
