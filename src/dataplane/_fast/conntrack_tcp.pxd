@@ -7,7 +7,7 @@ from dataplane._fast.conntrack cimport (
     Conn, Conntrack, STATUS_ASSURED, STATUS_CONFIRMED, STATUS_SEEN_REPLY, TcpSide, TcpTrack,
 )
 from dataplane._fast.conntrack_table cimport conn_kill
-from dataplane._fast.packet cimport Packet
+from dataplane._fast.packet cimport FIELD_LENGTH, Packet
 from dataplane._fast.wire cimport TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TCP_URG, load16, load32
 
 cpdef enum TcpState:
@@ -429,7 +429,9 @@ cdef inline int tcp_track(Conntrack *t, Conn *c, Packet *p, int direction, int64
         timeout[0] = timeouts[state]
     if not c.status & STATUS_SEEN_REPLY:
         if flags & TCP_RST:
-            # Nothing but a reset ever came of it.
+            # Nothing but a reset ever came of it (nf_ct_kill_acct).
+            c.packets[direction] += 1
+            c.bytes[direction] += p.field[<int>FIELD_LENGTH]
             conn_kill(t, c)
             timeout[0] = -1
             return TRACK_ACCEPT

@@ -42,6 +42,8 @@ cdef inline Stage device_receive(Network *net, Host *host, Packet *p) noexcept n
     p.physin = p.physout = -1
     p.oif = -1
     p.route_mtu = 0
+    p.path_mtu = 0
+    p.summed = 0
     p.route_type = 0
     p.frag_size = 0
     p.cut_count = 0
@@ -98,6 +100,7 @@ cdef inline Stage wire_cross(Network *net, Host *host, Packet *p, Interface *int
     p.hops += 1
     if p.hops > HOP_LIMIT:
         return drop(net, host, p, Reason.LOOP_LIMIT)
+    p.unwrapped = 0
     if there != host:
         p.field[<int>FIELD_MARK] = 0
         p.host = there.id

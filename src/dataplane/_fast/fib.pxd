@@ -91,7 +91,7 @@ cdef struct PathMtu:
     uint32_t address[4]
     int64_t expires         # ns
     uint32_t mtu            # 0: a free place
-    int32_t slot
+    int32_t route           # index of the route that it is an exception to
     uint8_t family
     uint8_t locked          # it binds what is forwarded, too
 

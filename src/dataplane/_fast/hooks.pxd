@@ -49,7 +49,7 @@ cdef inline bint rejectable(const Packet *p) noexcept nogil:
     if proto in (IPPROTO_ESP, IPPROTO_AH, IPPROTO_GRE, IPPROTO_SCTP, IPPROTO_UDPLITE):
         # No checksum of the Internet kind, or not of all bytes.
         return True
-    if proto == IPPROTO_UDP and load16(p.transport + 6) == 0 and p.family == 4:
+    if proto == IPPROTO_UDP and p.family == 4 and p.tail - p.transport >= 8 and load16(p.transport + 6) == 0:
         return True
     if p.family == 4 and proto != IPPROTO_TCP and proto != IPPROTO_UDP and proto != IPPROTO_ICMP:
         # Any other protocol is held to have one, whatever it carries (nf_ip_checksum).

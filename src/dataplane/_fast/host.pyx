@@ -154,7 +154,7 @@ cdef class CompiledHost:
         int64_t icmp_ratelimit=1_000_000_000, uint32_t icmp_messages_per_second=10000,
         uint32_t icmp_messages_burst=10000, int64_t icmp_ratelimit6=1_000_000_000, int port_low=32768,
         int port_high=60999, int neighbour_limit=1024, bint auto_flow_labels=True,
-        bint forward_use_pmtu=False,
+        bint forward_use_pmtu=False, uint8_t no_pmtu_disc=0,
     ):
         """Set what is the host's as a whole. With `accept_all` every port has a listener that says nothing."""
         cdef Host *h = self.host
@@ -176,6 +176,7 @@ cdef class CompiledHost:
         h.port_high = port_high
         h.auto_flow_labels = auto_flow_labels
         h.forward_use_pmtu = forward_use_pmtu
+        h.no_pmtu_disc = no_pmtu_disc
         h.neighbours.limit = neighbour_limit
 
     def reassembly(self, int kind, *, int64_t timeout, uint64_t high_threshold=4 << 20, uint32_t distance=0):

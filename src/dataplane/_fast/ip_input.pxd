@@ -28,7 +28,7 @@ from dataplane._fast.pmtu cimport path_mtu_told
 from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.reassembly cimport FRAGMENT_USER_LOCAL
 from dataplane._fast.options cimport has_source_route
-from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, route_input4, route_input6
+from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, SILENT, route_input4, route_input6
 from dataplane._fast.track cimport ct_release
 from dataplane._fast.vxlan cimport vxlan_listens, vxlan_quoted
 from dataplane._fast.wire cimport (
@@ -150,7 +150,9 @@ cdef inline Stage ip_route_input(Network *net, Host *host, Packet *p) noexcept n
     if route.action == INPUT_DROP:
         return drop(net, host, p, route.reason)
     if route.action == INPUT_ERROR:
-        if p.family == 4:
+        if route.code == SILENT:
+            pass
+        elif p.family == 4:
             if route_error_allow(host, &p.field[<int>FIELD_SRC], p.time):
                 icmp4_error(net, host, p, ICMP_DEST_UNREACH, route.code, 0)
         else:
@@ -227,8 +229,9 @@ cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nog
     kind = p.transport[0]
     if p.family == 4:
         if kind == ICMP_DEST_UNREACH and p.transport[1] == ICMP_FRAG_NEEDED and length >= 8 + 20:
-            if minds_its_path(host, 4, p.transport + 8, p.tail):
-                path_mtu_told(&host.fib, 4, p.transport + 8, load16(p.transport + 6), p.time)
+            # net.ipv4.ip_no_pmtu_disc 1 believes that it was too big, but not how big it may be.
+            if host.no_pmtu_disc <= 1 and minds_its_path(host, 4, p.transport + 8, p.tail):
+                path_mtu_told(&host.fib, 4, p.transport + 8, 0 if host.no_pmtu_disc else load16(p.transport + 6), p.time)
         if (p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST) and kind not in (8, 13, 17, 18):
             return drop(net, host, p, Reason.NO_SOCKET)     # RFC 1122, 3.2.2.6 and 3.2.2.8
         if kind == 8 and not host.accept_all:

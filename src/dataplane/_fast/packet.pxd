@@ -104,12 +104,14 @@ cdef struct Packet:
     uint8_t nexthop_family
     uint32_t nexthop[4]     # the neighbour to ask for
     uint32_t route_mtu      # 0: the interface's
+    uint32_t path_mtu       # learnt of the way to its destination, whether it binds this packet or not; 0
     uint32_t frag_size      # largest fragment that this packet was reassembled from; 0 if it came whole
     uint32_t cut_count      # ... and all of them, in order, in the packet's own buffer; 0: not known, or not to be used
     Cut *cuts
     # IPv6 UDP whose checksum connection tracking verified: the header's traffic class and hop limit then, or 0. The kernel
     # keeps the sum of the whole packet, and a rule that changes these words later makes it wrong.
     uint32_t summed
+    uint8_t unwrapped       # it came out of a tunnel whose own checksum held: its own is then believed without a sum
     uint8_t ignore_df       # it was put together here, and may be cut again whatever its header says
     # bridge
     int32_t physin          # slot of the bridge port, or -1

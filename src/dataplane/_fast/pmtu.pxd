@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 
-from dataplane._fast.fib cimport Fib, FibResult, FlowKey, PathMtu, fib_lookup, same_address
+from dataplane._fast.fib cimport Fib, FibResult, FlowKey, PathMtu, Route, fib_lookup, same_address
 from dataplane._fast.wire cimport load16, load32, load_address6
 
 cdef enum:
@@ -18,22 +18,24 @@ cdef enum:
     PATH_MTU_EXPIRES = 600      # s: net.ipv4.route.mtu_expires, net.ipv6.route.mtu_expires
 
 
-cdef inline PathMtu *path_mtu_at(const Fib *fib, uint8_t family, const uint32_t *address, int32_t slot) noexcept nogil:
+cdef inline PathMtu *path_mtu_at(const Fib *fib, uint8_t family, const uint32_t *address, int32_t route) noexcept nogil:
     cdef uint64_t h = (address[0] ^ (<uint64_t>address[1] << 32)) * 0x9E3779B97F4A7C15ULL
     h = (h ^ address[2] ^ (<uint64_t>address[3] << 32)) * 0xC2B2AE3D27D4EB4FULL
-    h = (h ^ <uint64_t>(slot + 1) ^ <uint64_t>family << 16) * 0x9E3779B97F4A7C15ULL
+    h = (h ^ <uint64_t>(route + 1) ^ <uint64_t>family << 16) * 0x9E3779B97F4A7C15ULL
     return &fib.path_mtus[h >> 54]
 
 
 cdef inline const PathMtu *path_mtu_find(
-    const Fib *fib, uint8_t family, const uint32_t *address, int32_t slot, int64_t now,
+    const Fib *fib, uint8_t family, const uint32_t *address, const Route *route, int64_t now,
 ) noexcept nogil:
-    """What is known of the way to a destination by an interface; NULL."""
+    """What is known of the way to a destination by a route; NULL."""
     cdef const PathMtu *e
-    if fib.path_mtus == NULL:
+    cdef int32_t index
+    if fib.path_mtus == NULL or route == NULL:
         return NULL
-    e = path_mtu_at(fib, family, address, slot)
-    if e.mtu and e.family == family and e.slot == slot and e.expires > now and same_address(e.address, address):
+    index = <int32_t>(route - fib.routes)
+    e = path_mtu_at(fib, family, address, index)
+    if e.mtu and e.family == family and e.route == index and e.expires > now and same_address(e.address, address):
         return e
     return NULL
 
@@ -47,7 +49,7 @@ cdef inline uint32_t result_mtu(const Fib *fib, const FlowKey *key, const FibRes
     mtu = fib.interfaces[result.hop.slot].mtu if key.family == 4 else fib.interfaces[result.hop.slot].mtu6
     if result.route != NULL and result.route.mtu and result.route.mtu < mtu:
         mtu = result.route.mtu
-    learnt = path_mtu_find(fib, key.family, key.dst, result.hop.slot, now)
+    learnt = path_mtu_find(fib, key.family, key.dst, result.route, now)
     if learnt != NULL and learnt.mtu < mtu:
         mtu = learnt.mtu
     return mtu
@@ -59,7 +61,7 @@ cdef inline void path_mtu_learn(Fib *fib, const FlowKey *key, uint32_t mtu, int6
     cdef PathMtu *e
     cdef uint32_t old
     cdef uint8_t locked = 0
-    if not fib_lookup(fib, key, &result) or result.hop == NULL or result.hop.slot < 0:
+    if not fib_lookup(fib, key, &result) or result.hop == NULL or result.hop.slot < 0 or result.route == NULL:
         return
     old = result_mtu(fib, key, &result, now)
     if key.family == 4:
@@ -74,10 +76,10 @@ cdef inline void path_mtu_learn(Fib *fib, const FlowKey *key, uint32_t mtu, int6
         fib.path_mtus = <PathMtu *>calloc(PATH_MTUS, sizeof(PathMtu))
         if fib.path_mtus == NULL:
             return
-    e = path_mtu_at(fib, key.family, key.dst, result.hop.slot)
+    e = path_mtu_at(fib, key.family, key.dst, <int32_t>(result.route - fib.routes))
     memcpy(e.address, key.dst, 16)
     e.family = key.family
-    e.slot = result.hop.slot
+    e.route = <int32_t>(result.route - fib.routes)
     e.mtu = mtu
     e.locked = locked
     e.expires = now + PATH_MTU_EXPIRES * <int64_t>1000000000

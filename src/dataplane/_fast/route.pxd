@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.fib cimport (
-    FibResult, FlowKey, PathMtu, ROUTE_BLACKHOLE, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT, ROUTE_THROW,
+    FibResult, Route, FlowKey, PathMtu, ROUTE_BLACKHOLE, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT, ROUTE_THROW,
     ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_ANYCAST, address_on, fib_address_type, fib_lookup, route_source,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK, LocalAddress
@@ -19,6 +19,7 @@ from dataplane._fast.reason cimport Reason
 
 cdef enum:
     IPPROTO_RAW = 255
+    SILENT = 255            # code of an error that nobody is told of
 
 cdef enum InputAction:
     INPUT_LOCAL = 0
@@ -49,10 +50,13 @@ cdef inline void flow_key(const Packet *p, FlowKey *key) noexcept nogil:
     key.oif = -1
 
 
-cdef inline void route_learnt(Host *host, Packet *p) noexcept nogil:
+cdef inline void route_learnt(Host *host, Packet *p, const Route *route) noexcept nogil:
     """A learnt path MTU binds what the host sends, and all IPv6 as it leaves; IPv4 that it forwards only by order."""
-    cdef const PathMtu *learnt = path_mtu_find(&host.fib, p.family, &p.field[<int>FIELD_DST], p.oif, p.time)
-    if learnt == NULL or (p.route_mtu and p.route_mtu <= learnt.mtu):
+    cdef const PathMtu *learnt = path_mtu_find(&host.fib, p.family, &p.field[<int>FIELD_DST], route, p.time)
+    if learnt == NULL:
+        return
+    p.path_mtu = learnt.mtu
+    if p.route_mtu and p.route_mtu <= learnt.mtu:
         return
     if p.family == 6 or p.iif < 0 or host.forward_use_pmtu or learnt.locked:
         p.route_mtu = learnt.mtu
@@ -62,6 +66,7 @@ cdef inline void route_take(Host *host, Packet *p, const FibResult *result) noex
     """Write the decision into the packet."""
     p.route_type = result.type
     p.route_mtu = result.route.mtu if result.route != NULL else 0
+    p.path_mtu = 0
     memcpy(p.nexthop, &p.field[<int>FIELD_DST], 16)
     p.nexthop_family = p.family
     p.onlink = 1
@@ -73,7 +78,7 @@ cdef inline void route_take(Host *host, Packet *p, const FibResult *result) noex
         return
     p.oif = result.hop.slot
     if host.fib.path_mtus != NULL:
-        route_learnt(host, p)
+        route_learnt(host, p, result.route)
     if result.hop.gateway_family:
         memcpy(p.nexthop, result.hop.gateway, 16)
         p.nexthop_family = result.hop.gateway_family
@@ -178,8 +183,11 @@ cdef inline Reason validate_source(
         # What ends in an error has no interface that it could be compared with.
         return Reason.IP_RPFILTER if interface.rp_filter else Reason.NOT_DROPPED
     if result.type == ROUTE_LOCAL:
-        return Reason.NOT_DROPPED if interface.accept_local else Reason.IP_LOCAL_SOURCE
-    if result.type != ROUTE_UNICAST:
+        if not interface.accept_local:
+            return Reason.IP_LOCAL_SOURCE
+        if interface.kind == LINK_LOOPBACK:
+            return Reason.NOT_DROPPED
+    elif result.type != ROUTE_UNICAST:
         return Reason.IP_INVALID_SOURCE
     if result.route != NULL:
         for i in range(result.route.hop_count):
@@ -212,6 +220,10 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
         return
     if dst == 0xFFFFFFFFU or (src == 0 and dst == 0):
         p.route_type = ROUTE_BROADCAST
+        if src:
+            reason = validate_source(host, p, interface, -1, &same_link, True)
+            if reason != Reason.NOT_DROPPED:
+                input_drop(route, reason)
         return
     # Of 0/8 only 0.0.0.0 itself is special (ipv4_is_zeronet).
     if src == 0:
@@ -227,8 +239,11 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
     if dst >> 28 == 14:
         # No multicast routing and no group memberships beyond all-hosts are modelled.
         p.route_type = ROUTE_MULTICAST
-        if dst != 0xE0000001U:
-            input_drop(route, Reason.IP_INVALID_DEST)
+        reason = Reason.IP_INVALID_DEST
+        if dst == 0xE0000001U:
+            reason = validate_source(host, p, interface, -1, &same_link, True)
+        if reason != Reason.NOT_DROPPED:
+            input_drop(route, reason)
         return
     flow_key(p, &key)
     if not fib_lookup(&host.fib, &key, &result):
@@ -241,7 +256,10 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
         route.reason = Reason.IP_INNOROUTES
         return
     if result.type == ROUTE_BLACKHOLE:
-        input_drop(route, Reason.ROUTE_BLACKHOLE if interface.forwarding else Reason.IP_INADDRERRORS)
+        p.route_type = ROUTE_UNREACHABLE
+        route.action = INPUT_ERROR
+        route.code = SILENT
+        route.reason = Reason.ROUTE_BLACKHOLE if interface.forwarding else Reason.IP_INADDRERRORS
         return
     if result.type == ROUTE_UNREACHABLE or result.type == ROUTE_PROHIBIT:
         p.route_type = ROUTE_UNREACHABLE
@@ -344,7 +362,10 @@ cdef inline void route_input6(Host *host, Packet *p, InputRoute *route) noexcept
         p.oif = -1
         return
     if result.type == ROUTE_BLACKHOLE:
-        input_drop(route, Reason.ROUTE_BLACKHOLE)
+        p.route_type = ROUTE_UNREACHABLE
+        route.action = INPUT_ERROR
+        route.code = SILENT
+        route.reason = Reason.ROUTE_BLACKHOLE
         return
     if result.type == ROUTE_PROHIBIT or result.type == ROUTE_UNREACHABLE or result.hop == NULL:
         p.route_type = ROUTE_UNREACHABLE

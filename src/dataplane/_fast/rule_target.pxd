@@ -6,14 +6,14 @@ Sources: net/netfilter/xt_mark.c, xt_connmark.c, xt_CT.c, xt_HL.c, xt_DSCP.c, xt
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memmove, memset
 
-from dataplane._fast.fib cimport FibResult, FlowKey, PathMtu, ROUTE_LOCAL, ROUTE_UNICAST, fib_lookup
+from dataplane._fast.fib cimport FibResult, FlowKey, ROUTE_LOCAL, ROUTE_UNICAST, fib_lookup
 from dataplane._fast.interface cimport Interface
 from dataplane._fast.ipset cimport IpSet, SetUse, set_put, set_take
 from dataplane._fast.packet cimport (
-    CT_UNTRACKED, FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_SRC, FIELD_TOS, FIELD_TTL, Packet,
+    CT_UNTRACKED, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_SRC, FIELD_TOS, FIELD_TTL, Packet,
 )
 from dataplane._fast.rule_bytes cimport option_step
-from dataplane._fast.pmtu cimport path_mtu_find, result_mtu
+from dataplane._fast.pmtu cimport result_mtu
 from dataplane._fast.rule_context cimport RuleContext
 from dataplane._fast.rule_memory cimport set_use
 from dataplane._fast.ruleset cimport Target
@@ -109,13 +109,10 @@ cdef inline uint32_t path_mtu(const Packet *p, const RuleContext *context) noexc
     cdef FlowKey key
     cdef FibResult result
     cdef uint32_t there = device_mtu(context, p.oif, p.family), back = 0xFFFFFFFFU
-    cdef const PathMtu *learnt = NULL
     if p.route_mtu and p.route_mtu < there:
         there = p.route_mtu
-    if p.oif >= 0:
-        learnt = path_mtu_find(context.fib, p.family, &p.field[<int>FIELD_DST], p.oif, context.now)
-    if learnt != NULL and learnt.mtu < there:
-        there = learnt.mtu
+    if p.path_mtu and p.path_mtu < there:
+        there = p.path_mtu
     memset(&key, 0, sizeof(key))
     memcpy(key.dst, &p.field[<int>FIELD_SRC], 16)
     key.iif = -1

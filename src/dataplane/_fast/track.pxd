@@ -186,7 +186,7 @@ cdef inline bint transport_good(const Packet *p) noexcept nogil:
 
 cdef inline bint transport_verified(Packet *p) noexcept nogil:
     """The same for what goes on: of IPv6 the sum of the whole packet is kept with it, be it right or wrong."""
-    if p.family == 6:
+    if p.family == 6 and not p.unwrapped:
         p.summed = ip6_summed(p.net)
     return transport_good(p)
 

@@ -408,5 +408,6 @@ cdef inline Stage vxlan_receive(Network *net, Host *host, Packet *p) noexcept no
     if not device.up:
         device.rx_dropped += 1
         return drop(net, host, p, Reason.DEV_READY)
+    p.unwrapped = load16(p.transport + 6) != 0
     p.mac = frame
     return vxlan_input(net, host, p, vxlan)

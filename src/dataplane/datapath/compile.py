@@ -269,6 +269,7 @@ def _settings(host: CompiledHost, config: HostConfig, accept_all: bool) -> None:
         port_low=int(ports[0]),
         port_high=int(ports[-1]),
         forward_use_pmtu=bool(_number(config, "net.ipv4.ip_forward_use_pmtu", 0)),
+        no_pmtu_disc=_number(config, "net.ipv4.ip_no_pmtu_disc", 0),
         auto_flow_labels=_number(config, "net.ipv6.auto_flowlabels", 1) in (1, 3),
         neighbour_limit=_number(config, "net.ipv4.neigh.default.gc_thresh3", 1024),
     )
