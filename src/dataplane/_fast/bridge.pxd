@@ -23,7 +23,7 @@ from dataplane._fast.packet cimport (
 )
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.resolve cimport neighbour_ready
-from dataplane._fast.route cimport INPUT_FORWARD, INPUT_DROP, InputRoute, route_input4, route_input6, route_output
+from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, route_input4, route_input6, route_output
 from dataplane._fast.track cimport CT_ACCEPT, ct_confirm
 from dataplane._fast.wire cimport (
     ETH_HLEN, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, IP_DF, load16, load_mac, mac_is_multicast, store_mac,
@@ -269,6 +269,8 @@ cdef inline Stage bridge_prerouting(
         if host.interfaces[bridge.slot].forwarding or not route_output(host, p) or p.oif != bridge.slot:
             return drop(net, host, p, route.reason)
         route.action = INPUT_FORWARD
+    if route.action == INPUT_ERROR and p.family == 6:
+        return drop(net, host, p, route.reason)     # br_nf_pre_routing_finish_ipv6; IPv4 takes its error upstairs
     if route.action == INPUT_FORWARD and p.oif == bridge.slot:
         return bridge_resume(net, host, p)
     store_mac(p.mac, bridge.mac)

@@ -101,6 +101,7 @@ cdef inline Stage wire_cross(Network *net, Host *host, Packet *p, Interface *int
     if p.hops > HOP_LIMIT:
         return drop(net, host, p, Reason.LOOP_LIMIT)
     p.unwrapped = 0
+    p.icmp_sockets = 0
     if there != host:
         p.field[<int>FIELD_MARK] = 0
         p.host = there.id
@@ -130,6 +131,7 @@ cdef inline Stage device_transmit(Network *net, Host *host, Packet *p) noexcept 
         return STAGE_BRIDGE_TRANSMIT
     if interface.kind == LINK_LOOPBACK:
         # The connection stays with the packet: it is not tracked again on its way in.
+        p.icmp_sockets = 0
         p.iif = p.oif
         p.hops += 1
         if p.hops > HOP_LIMIT:

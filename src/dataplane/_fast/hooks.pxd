@@ -17,7 +17,7 @@ from dataplane._fast.netfilter cimport (
 )
 from dataplane._fast.network cimport Host, Network, drop
 from dataplane._fast.packet cimport (
-    FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_PROTO, FIELD_SRC, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, Packet,
+    FIELD_DST, FIELD_FRAGMENT, FIELD_PROTO, FIELD_SRC, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, Packet,
     packet_interfaces,
 )
 from dataplane._fast.reason cimport Reason
@@ -30,7 +30,7 @@ from dataplane._fast.ruleset cimport (
 )
 from dataplane._fast.track cimport CT_DROP, ct_closing, ct_confirm, ct_in, transport_good
 from dataplane._fast.wire cimport (
-    IPPROTO_AH, IPPROTO_ESP, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
+    IPPROTO_AH, IPPROTO_ESP, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
     IPPROTO_UDPLITE, checksum_fold, checksum_sum, load16,
 )
 
@@ -58,22 +58,12 @@ cdef inline bint rejectable(const Packet *p) noexcept nogil:
     return transport_good(p)
 
 
-cdef inline bint answering(const Packet *p) noexcept nogil:
-    """An echo reply on its way out holds the ICMP socket of its processor: no error can be sent meanwhile
-    (icmp_xmit_lock)."""
-    if p.row >= 0 or p.iif >= 0:
-        return False
-    if p.family == 4:
-        return p.field[<int>FIELD_PROTO] == IPPROTO_ICMP and p.field[<int>FIELD_ICMP] >> 8 == 0
-    return p.field[<int>FIELD_PROTO] == IPPROTO_ICMPV6 and p.field[<int>FIELD_ICMP] >> 8 == 129
-
-
 cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target *target) noexcept nogil:
     if target.flags & REJECT_TCP_RESET:
         tcp_reset(net, host, p, True)
         if host.netfilter.conntrack != NULL:
             ct_closing(host.netfilter.conntrack, p)
-    elif rejectable(p) and not answering(p):
+    elif rejectable(p):
         if p.family == 4:
             icmp4_error(net, host, p, <uint8_t>(target.value >> 8), <uint8_t>target.value, 0)
         else:

@@ -19,7 +19,7 @@ from dataplane._fast.network cimport (
 )
 from dataplane._fast.packet cimport (
     BRIDGE_NONE, FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet,
-    ip6_transport, packet_read4, packet_read6,
+    bridge_routed, ip6_transport, packet_read4, packet_read6,
 )
 from dataplane._fast.peer cimport global_allow, peer_allow
 from dataplane._fast.route cimport flow_key, output_source, packet_mtu, route_answer, route_output
@@ -30,6 +30,8 @@ from dataplane._fast.wire cimport (
 )
 
 cdef enum:
+    ICMP_SOCKET_4 = 1
+    ICMP_SOCKET_6 = 2
     ICMP_DEST_UNREACH = 3
     ICMP_REDIRECT = 5
     ICMP_TIME_EXCEEDED = 11
@@ -126,6 +128,8 @@ cdef inline void icmp4_error(
     cdef bint unspecified = False
     cdef Packet *answer
     cdef FlowKey key
+    if p.icmp_sockets & ICMP_SOCKET_4:
+        return      # icmp_xmit_trylock
     if p.type != PACKET_HOST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
         return
     if p.field[<int>FIELD_FRAGMENT]:
@@ -187,6 +191,7 @@ cdef inline void icmp4_error(
     store_checksum(icmp + 2, checksum_fold(checksum_sum(icmp, 8 + quoted, 0)))
     write_ip4(answer, tos, next_ip_id(host), 0, host.default_ttl, IPPROTO_ICMP, source[0], src)
     packet_read4(answer)
+    answer.icmp_sockets = p.icmp_sockets | ICMP_SOCKET_4
     ct_attach(answer, p)
     spawn(net, answer, STAGE_LOCAL_OUT)
 
@@ -226,6 +231,8 @@ cdef inline void icmp6_error(
     cdef uint32_t *src = &p.field[<int>FIELD_SRC]
     cdef int32_t oif = -1
     cdef bint multicast = dst[0] >> 24 == 0xFF
+    if p.icmp_sockets & ICMP_SOCKET_6:
+        return      # icmpv6_xmit_lock
     if multicast or p.type != PACKET_HOST:
         if not (icmp_type == ICMP6_PACKET_TOO_BIG or (icmp_type == ICMP6_PARAMETER_PROBLEM and code == 2)):
             return
@@ -246,7 +253,7 @@ cdef inline void icmp6_error(
     elif oif >= 0:
         if not fib_select_source(&host.fib, 6, oif, target, source):
             return
-    elif not error_source6(host, &key, p.iif, source):
+    elif not error_source6(host, &key, p.oif if bridge_routed(p) else p.iif, source):
         return
     length = <uint32_t>(p.tail - p.net)
     if length > 1280 - 48:
@@ -273,6 +280,7 @@ cdef inline void icmp6_error(
     label_set(host, answer)
     icmp6_checksum_set(answer, icmp)
     packet_read6(answer)
+    answer.icmp_sockets = p.icmp_sockets | ICMP_SOCKET_6
     ct_attach(answer, p)
     spawn(net, answer, STAGE_LOCAL_OUT)
 
@@ -416,4 +424,5 @@ cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
         answer.net[7] = <uint8_t>host.interfaces[answer.oif].hop_limit6
         label_set(host, answer)
         packet_read6(answer)
+    answer.icmp_sockets = ICMP_SOCKET_4 if p.family == 4 else ICMP_SOCKET_6
     spawn(net, answer, STAGE_LOCAL_OUT)

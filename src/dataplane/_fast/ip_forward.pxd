@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
-from dataplane._fast.fib cimport RT_SCOPE_UNIVERSE, same_address, select_source4
+from dataplane._fast.fib cimport RT_SCOPE_UNIVERSE, select_source4
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.icmp cimport (
     ICMP6_PACKET_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, ICMP_REDIRECT, ICMP_TIME_EXCEEDED,
@@ -13,7 +13,7 @@ from dataplane._fast.options cimport record_route
 from dataplane._fast.ndisc cimport nd_redirect
 from dataplane._fast.network cimport Host, Network, STAGE_END, STAGE_POSTROUTING, Stage, drop
 from dataplane._fast.packet cimport (
-    BRIDGE_SEEN, FIELD_DST, FIELD_LENGTH, FIELD_SRC, FIELD_TTL, HOOK_FORWARD, PACKET_HOST, Packet,
+    FIELD_LENGTH, FIELD_SRC, FIELD_TTL, HOOK_FORWARD, PACKET_HOST, Packet, bridge_routed,
 )
 from dataplane._fast.peer cimport redirect_allow
 from dataplane._fast.reason cimport Reason
@@ -59,9 +59,7 @@ cdef inline Stage ip6_forward(Network *net, Host *host, Packet *p) noexcept nogi
     if header[7] <= 1:
         icmp6_error(net, host, p, ICMP6_TIME_EXCEEDED, 0, 0)
         return drop(net, host, p, Reason.TTL_EXCEEDED)
-    # What a bridge routed already, for a destination that rules there had changed, counts as come by the way it leaves
-    # (ip6_rcv reads the interface from the route that it finds).
-    if p.oif == p.iif or (p.bridge_state == BRIDGE_SEEN and not same_address(p.bridge_dst, &p.field[<int>FIELD_DST])):
+    if p.oif == p.iif or bridge_routed(p):
         nd_redirect(net, host, p)
     # Unspecified and link-local sources are not forwarded (RFC 4291, 2.5.2 and 2.5.6).
     elif src[0] | src[1] | src[2] | src[3] == 0:

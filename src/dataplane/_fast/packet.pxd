@@ -8,7 +8,7 @@ whoever rewrites a header refreshes the words that it changed.
 """
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 
 from dataplane._fast.conntrack cimport Conn, Zone
 from dataplane._fast.reason cimport Reason
@@ -112,6 +112,7 @@ cdef struct Packet:
     # keeps the sum of the whole packet, and a rule that changes these words later makes it wrong.
     uint32_t summed
     uint8_t unwrapped       # it came out of a tunnel whose own checksum held: its own is then believed without a sum
+    uint8_t icmp_sockets    # of this host that are busy sending it: 1 IPv4, 2 IPv6; they cannot send another meanwhile
     uint8_t ignore_df       # it was put together here, and may be cut again whatever its header says
     # bridge
     int32_t physin          # slot of the bridge port, or -1
@@ -266,3 +267,12 @@ cdef inline void packet_interfaces(Packet *p) noexcept nogil:
     """Let the rules see where the packet came in and where it leaves."""
     p.field[<int>FIELD_IIF] = <uint32_t>(p.iif + 1)
     p.field[<int>FIELD_OIF] = <uint32_t>(p.oif + 1)
+    if p.bridge_state == BRIDGE_NONE:
+        # What a tunnel took in has left its bridge's port behind.
+        p.field[<int>FIELD_PHYSIN] = p.field[<int>FIELD_PHYSOUT] = 0
+
+
+cdef inline bint bridge_routed(const Packet *p) noexcept nogil:
+    """Whether a bridge looked up the route already, as rules there had changed the destination. IPv6 then takes the way
+    out for the interface that the packet came by (ip6_rcv reads it from the route that it finds)."""
+    return p.bridge_state == BRIDGE_SEEN and memcmp(p.bridge_dst, &p.field[<int>FIELD_DST], 16) != 0

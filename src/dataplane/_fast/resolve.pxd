@@ -48,6 +48,7 @@ cdef inline void neighbour_flush(Network *net, Neighbour *n) noexcept nogil:
     cdef Packet *p = neighbour_dequeue(n)
     while p != NULL:
         p.time = net.now
+        p.icmp_sockets = 0
         spawn(net, p, STAGE_BRIDGE_RESUME if p.bridge_state == BRIDGE_DNAT else STAGE_FINISH_OUTPUT)
         p = neighbour_dequeue(n)
 
@@ -60,6 +61,7 @@ cdef inline void neighbour_fail(Network *net, Host *host, Neighbour *n) noexcept
     n.updated = net.now
     p = neighbour_dequeue(n)
     while p != NULL:
+        p.icmp_sockets = 0
         p.time = net.now
         icmp_unreachable(net, host, p, ICMP_HOST_UNREACH, ICMP6_ADDRESS_UNREACH)
         drop(net, host, p, Reason.NEIGH_FAILED)

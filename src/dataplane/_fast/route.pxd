@@ -248,10 +248,11 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
     flow_key(p, &key)
     if not fib_lookup(&host.fib, &key, &result):
         p.route_type = ROUTE_UNREACHABLE
-        if not interface.forwarding:
-            input_drop(route, Reason.IP_INADDRERRORS)
-            return
         route.action = INPUT_ERROR
+        if not interface.forwarding:
+            route.code = SILENT
+            route.reason = Reason.IP_INADDRERRORS
+            return
         route.code = 0
         route.reason = Reason.IP_INNOROUTES
         return
@@ -263,10 +264,11 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
         return
     if result.type == ROUTE_UNREACHABLE or result.type == ROUTE_PROHIBIT:
         p.route_type = ROUTE_UNREACHABLE
-        if not interface.forwarding:
-            input_drop(route, Reason.IP_INADDRERRORS)
-            return
         route.action = INPUT_ERROR
+        if not interface.forwarding:
+            route.code = SILENT
+            route.reason = Reason.IP_INADDRERRORS
+            return
         # An unreachable route says host unreachable, a rule that has no route network unreachable.
         route.code = 13 if result.type == ROUTE_PROHIBIT else 1 if result.route != NULL else 0
         route.reason = Reason.ROUTE_UNREACHABLE if result.type == ROUTE_UNREACHABLE else Reason.ROUTE_PROHIBIT

@@ -124,6 +124,7 @@ cdef inline Stage vxlan_input(Network *net, Host *host, Packet *p, Vxlan *vxlan)
     p.oif = -1
     p.physin = p.physout = -1
     p.bridge_state = BRIDGE_NONE
+    p.icmp_sockets = 0
     if not ring_push(net, p):
         return drop(net, host, p, Reason.NOT_SPECIFIED)
     return STAGE_END

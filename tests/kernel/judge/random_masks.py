@@ -93,5 +93,15 @@ def _tunnel(body: bytes, addresses: bytes) -> bytes:
         return body
     given = body[6:8]
     pseudo = addresses + len(body).to_bytes(4, "big") + bytes([0, 0, 0, UDP])
+    if _reset(body[16:]):
+        # Of its own TCP the kernel leaves the inner sum to the device, and NAT then spoils the outer one: known.py.
+        given = b"\0\0"
     word = b"\0\0" if given == b"\0\0" else b"ok" if total(pseudo + body) == 0xFFFF else b"no"
     return b"\0\0" + body[2:6] + word + body[8:16] + without_choices(body[16:])
+
+
+def _reset(frame: bytes) -> bool:
+    """Whether a frame carries a TCP reset."""
+    place = {b"\x08\x00": 14 + 20, b"\x86\xdd": 14 + 40}.get(frame[12:14], 0)
+    proto = frame[23:24] if place == 34 else frame[20:21]
+    return bool(place) and proto == b"\x06" and len(frame) > place + 13 and bool(frame[place + 13] & 4)
