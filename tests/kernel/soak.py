@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
 from judge import emulated, namespace
+from judge.known import RANDOM_KNOWN
 from judge.random_case import FOUND, text_of
 from judge.random_run import Outcome, again, draw
 from judge.random_shrink import shrink, sign
@@ -69,6 +70,7 @@ def main() -> int:
     finally:
         kernel.close()
     print(f"{cases} cases, {packets:,} packets compared, {len(differing)} cases differ")
+    print("left out or masked: " + ", ".join(RANDOM_KNOWN))
     if gone:
         print(f"{gone} cases differed once and not again: the kernel's own chance")
     if refused:

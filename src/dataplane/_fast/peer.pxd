@@ -1,7 +1,7 @@
 """How often a host speaks to one peer (net/ipv4/inetpeer.c), and to all of them (net/ipv4/icmp.c).
 
-All kinds of messages to an address share one bucket, and its time is counted in jiffies. The table is bounded: of two
-peers whose hashes meet, the later one starts anew.
+All kinds of messages to an address share one bucket, and its time is counted in jiffies. The table is bounded: who was not
+spoken to for longest is forgotten first.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -12,7 +12,8 @@ from dataplane._fast.fib cimport same_address
 from dataplane._fast.network cimport Bucket, Host
 
 cdef enum:
-    PEERS = 256
+    PEERS = 2048
+    PEER_WAYS = 8
     JIFFY = 4000000             # ns: CONFIG_HZ=250, as distributions build it
     SECOND = 1000000000
     REDIRECT_LOAD = 20000000    # ns: net.ipv4.route.redirect_load, doubled with every redirect
@@ -43,20 +44,26 @@ cdef inline bint global_allow(Host *host, int64_t now) noexcept nogil:
 cdef inline Bucket *peer_of(Host *host, const uint32_t *address, int64_t now) noexcept nogil:
     """What is remembered of an address; NULL where there is no memory for it. A new peer was never spoken to."""
     cdef Bucket *b
+    cdef Bucket *oldest = NULL
     cdef uint64_t h
+    cdef int i
     if host.buckets == NULL:
         host.buckets = <Bucket *>calloc(PEERS, sizeof(Bucket))
         if host.buckets == NULL:
             return NULL
     h = (address[0] ^ (<uint64_t>address[1] << 32)) * 0x9E3779B97F4A7C15ULL
     h = (h ^ address[2] ^ (<uint64_t>address[3] << 32)) * 0xC2B2AE3D27D4EB4FULL
-    b = &host.buckets[h >> 56]
-    if not b.used or not same_address(b.address, address):
-        memset(b, 0, sizeof(Bucket))
-        b.used = 1
-        memcpy(b.address, address, 16)
-        b.last = jiffies(now) - 60 * <int64_t>SECOND
-    return b
+    for i in range(PEER_WAYS):
+        b = &host.buckets[((h >> 40) & (PEERS // PEER_WAYS - 1)) * PEER_WAYS + i]
+        if b.used and same_address(b.address, address):
+            return b
+        if oldest == NULL or not b.used or (oldest.used and b.last < oldest.last):
+            oldest = b
+    memset(oldest, 0, sizeof(Bucket))
+    oldest.used = 1
+    memcpy(oldest.address, address, 16)
+    oldest.last = jiffies(now) - 60 * <int64_t>SECOND
+    return oldest
 
 
 cdef inline int64_t jiffies(int64_t now) noexcept nogil:

@@ -44,7 +44,7 @@ cdef inline void flow_key(const Packet *p, FlowKey *key) noexcept nogil:
     memcpy(key.src, &p.field[<int>FIELD_SRC], 16)
     memcpy(key.dst, &p.field[<int>FIELD_DST], 16)
     key.mark = p.field[<int>FIELD_MARK]
-    key.tos = <uint8_t>(p.field[<int>FIELD_TOS] & 0x1C if p.family == 4 else p.field[<int>FIELD_TOS])
+    key.tos = <uint8_t>(p.field[<int>FIELD_TOS] & (0x1C if p.family == 4 else 0xFC))
     key.family = p.family
     key.iif = p.iif
     key.oif = -1

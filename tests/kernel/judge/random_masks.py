@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from judge.random_wire import IDS, LABELS, UDP, total
 
 TUNNELS = (4789, 8472)
+FRAGMENT = 44
 
 
 _TUNNEL = re.compile(r"^(ipv[46] +\d+ udp +\d+ )(\d+)( .*? dport=(?:4789|8472) .*)$")
@@ -82,6 +83,8 @@ def _ip6(data: bytes) -> bytes:
     label = int.from_bytes(header[1:4], "big") & 0xFFFFF
     if label not in LABELS:
         header[1:4] = (int.from_bytes(header[1:4], "big") & 0xF00000 | 1).to_bytes(3, "big")
+    if header[6] == FRAGMENT and len(body) >= 8:
+        body = body[:4] + b"\0\0\0\1" + body[8:]  # only the node cuts
     if header[6] == UDP:
         body = _tunnel(body, bytes(header[8:40]))
     return bytes(header) + body

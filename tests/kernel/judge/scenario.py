@@ -48,10 +48,13 @@ def scenario(
 
 
 def load() -> dict[str, Scenario]:
-    """All scenarios of the folder `scenarios`, in the order of files and lines."""
+    """All scenarios of the folder `scenarios`, in the order of files and lines, then the cases of the folder `found`."""
+    from judge.random_case import found  # made of scenarios, and so above this module
+
     package = importlib.import_module("scenarios")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"scenarios.{module.name}")
+    SCENARIOS.update(found())
     return SCENARIOS
 
 
