@@ -43,7 +43,6 @@ cdef inline Stage device_receive(Network *net, Host *host, Packet *p) noexcept n
     p.oif = -1
     p.route_mtu = 0
     p.path_mtu = 0
-    p.summed = 0
     p.route_type = 0
     p.frag_size = 0
     p.cut_count = 0
@@ -100,6 +99,7 @@ cdef inline Stage wire_cross(Network *net, Host *host, Packet *p, Interface *int
     p.hops += 1
     if p.hops > HOP_LIMIT:
         return drop(net, host, p, Reason.LOOP_LIMIT)
+    p.summed = 0
     p.unwrapped = 0
     p.icmp_sockets = 0
     if there != host:

@@ -316,8 +316,8 @@ cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
         return
     if old[13] & TCP_RST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
         return
-    if not transport_checksum_good(p):
-        return
+    if attach and not transport_checksum_good(p):
+        return      # a socket has judged it already
     if not attach:
         # A socket's answer has the segment's traffic class, a rule's has none; neither speaks of congestion.
         tos = <uint8_t>((p.net[1] if p.family == 4 else load16(p.net) >> 4) & 0xFC)

@@ -108,10 +108,10 @@ cdef struct Packet:
     uint32_t frag_size      # largest fragment that this packet was reassembled from; 0 if it came whole
     uint32_t cut_count      # ... and all of them, in order, in the packet's own buffer; 0: not known, or not to be used
     Cut *cuts
-    # IPv6 UDP whose checksum connection tracking verified: the header's traffic class and hop limit then, or 0. The kernel
-    # keeps the sum of the whole packet, and a rule that changes these words later makes it wrong.
+    # IPv6 whose sum was made by connection tracking or by the tunnel that it came from: the header's traffic class and hop
+    # limit then, or 0. The kernel keeps the sum of the whole packet, and a rule that changes these words makes it wrong.
     uint32_t summed
-    uint8_t unwrapped       # it came out of a tunnel whose own checksum held: its own is then believed without a sum
+    uint8_t unwrapped       # it came out of a tunnel whose own checksum held
     uint8_t icmp_sockets    # of this host that are busy sending it: 1 IPv4, 2 IPv6; they cannot send another meanwhile
     uint8_t ignore_df       # it was put together here, and may be cut again whatever its header says
     # bridge

@@ -185,10 +185,12 @@ cdef inline bint transport_good(const Packet *p) noexcept nogil:
 
 
 cdef inline bint transport_verified(Packet *p) noexcept nogil:
-    """The same for what goes on: of IPv6 the sum of the whole packet is kept with it, be it right or wrong."""
-    if p.family == 6 and not p.unwrapped:
-        p.summed = ip6_summed(p.net)
-    return transport_good(p)
+    """The same for what goes on: of IPv6 the sum of the whole packet is kept with it, be it right or wrong. What a
+    tunnel's sum confirms needs none any more."""
+    cdef bint good = transport_good(p)
+    if p.family == 6:
+        p.summed = 0 if p.unwrapped and good else ip6_summed(p.net)
+    return good
 
 
 cdef inline bint udplite_good(const Packet *p, uint32_t covered) noexcept nogil:

