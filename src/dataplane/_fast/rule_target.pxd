@@ -10,7 +10,7 @@ from dataplane._fast.fib cimport FibResult, FlowKey, ROUTE_LOCAL, ROUTE_UNICAST,
 from dataplane._fast.interface cimport Interface
 from dataplane._fast.ipset cimport IpSet, SetUse, set_put, set_take
 from dataplane._fast.packet cimport (
-    CT_UNTRACKED, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_SRC, FIELD_TOS, FIELD_TTL, Packet,
+    CT_RELATED, CT_UNTRACKED, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_SRC, FIELD_TOS, FIELD_TTL, Packet,
 )
 from dataplane._fast.rule_bytes cimport option_step
 from dataplane._fast.pmtu cimport result_mtu
@@ -48,12 +48,12 @@ cdef inline void target_connmark(const Target *t, Packet *p) noexcept nogil:
 
 cdef inline void target_notrack(Packet *p) noexcept nogil:
     # Only what has no connection yet, and of which no other rule has said how to track it.
-    if p.ct == NULL and not p.zone.flags:
+    if p.ct == NULL and p.ctinfo != CT_RELATED and not p.zone.flags:
         p.ctinfo = CT_UNTRACKED
 
 
 cdef inline void target_zone(const Target *t, Packet *p) noexcept nogil:
-    if p.ct == NULL and p.ctinfo != CT_UNTRACKED and not p.zone.flags:
+    if p.ct == NULL and p.ctinfo != CT_UNTRACKED and p.ctinfo != CT_RELATED and not p.zone.flags:
         p.zone.id = <uint16_t>t.value
         p.zone.flags = t.flags
 

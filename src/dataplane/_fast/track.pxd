@@ -163,6 +163,8 @@ cdef inline void ct_release(Conntrack *t, Packet *p) noexcept nogil:
 cdef inline void ct_attach(Packet *answer, Packet *offender) noexcept nogil:
     """What a host answers to a packet belongs to its connection, in the other direction (nf_conntrack_attach)."""
     if offender.ct == NULL:
+        if offender.ctinfo == CT_UNTRACKED:
+            answer.ctinfo = CT_RELATED      # to nothing; but no rule can keep it out of the table then
         return
     answer.ct = offender.ct
     answer.ct.uses += 1

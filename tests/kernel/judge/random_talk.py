@@ -39,6 +39,7 @@ from judge.recording import Frame
 
 # What the emulator does not do yet is not drawn.
 OPTIONS_DRAWN = EXTENSIONS_DRAWN = False
+EXTENSIONS = (0, 43, 44, 51, 59, 60)
 REDIRECTS6_DRAWN = True
 
 Shot = tuple[str, bytes]  # a port of the node, a frame
@@ -297,7 +298,9 @@ class Talk:
         )
         if random.random() < 0.02:  # and one in the header
             index, bit = random.randrange(20 if family == 4 else 8), 1 << random.randrange(8)
-            data = data[:index] + bytes([data[index] ^ bit]) + data[index + 1 :]
+            fallen = data[index] ^ bit
+            if family == 4 or index != 6 or fallen not in EXTENSIONS:
+                data = data[:index] + bytes([fallen]) + data[index + 1 :]
         gateway = place.gateway
         if random.random() < 0.02:
             gateway = random.choice([BROADCAST, MULTICAST if family == 4 else "33:33:00:00:00:01", "02:00:00:00:00:99"])
