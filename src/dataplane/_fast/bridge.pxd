@@ -264,13 +264,13 @@ cdef inline Stage bridge_prerouting(
         route_input4(host, p, &route)
     else:
         route_input6(host, p, &route)
-    if route.action == INPUT_DROP:
-        # A host that does not forward may still translate between ports of its bridge.
-        if host.interfaces[bridge.slot].forwarding or not route_output(host, p) or p.oif != bridge.slot:
+    if route.action == INPUT_DROP or route.action == INPUT_ERROR:
+        if not host.interfaces[bridge.slot].forwarding and route_output(host, p) and p.oif == bridge.slot:
+            # A host that does not forward may still translate between ports of its bridge.
+            route.action = INPUT_FORWARD
+        elif route.action == INPUT_DROP or p.family == 6:
+            # IPv4 takes an error upstairs; IPv6 ends here (br_nf_pre_routing_finish_ipv6).
             return drop(net, host, p, route.reason)
-        route.action = INPUT_FORWARD
-    if route.action == INPUT_ERROR and p.family == 6:
-        return drop(net, host, p, route.reason)     # br_nf_pre_routing_finish_ipv6; IPv4 takes its error upstairs
     if route.action == INPUT_FORWARD and p.oif == bridge.slot:
         return bridge_resume(net, host, p)
     store_mac(p.mac, bridge.mac)

@@ -292,7 +292,9 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
         return
     if not interface.forwarding:
         p.route_type = ROUTE_UNREACHABLE
-        input_drop(route, Reason.IP_INADDRERRORS)
+        route.action = INPUT_ERROR
+        route.code = SILENT
+        route.reason = Reason.IP_INADDRERRORS
         return
     if result.type != ROUTE_UNICAST or result.hop == NULL:
         input_drop(route, Reason.IP_INVALID_DEST)

@@ -238,11 +238,18 @@ cdef inline bint transport_valid(const Conntrack *t, Packet *p, Hook hook) noexc
     return True
 
 
+cdef inline bint redirect_quotes(const Packet *p) noexcept nogil:
+    """nf_conntrack_icmpv6_redirect: a redirect that names no link-layer address quotes its packet at once, and belongs to
+    that packet's connection as an error does."""
+    return p.tail - p.transport >= 48 and p.net[7] == 255 and p.transport[1] == 0 and p.transport[40] == 4
+
+
 cdef inline int ct_icmp(Conntrack *t, Packet *p, Hook hook, const Zone *zone) noexcept nogil:
     """ICMP before the table is asked: TRACK_ACCEPT to go on, TRACK_INVALID, or TRACK_REPEAT when all is settled."""
     cdef uint8_t kind
     cdef const uint8_t *inner = NULL
     cdef const uint8_t *icmp = p.transport
+    cdef const uint8_t *at = icmp + 8
     cdef Tuple quoted, inverse
     cdef Conn *c
     cdef int direction = 0
@@ -260,9 +267,11 @@ cdef inline int ct_icmp(Conntrack *t, Packet *p, Hook hook, const Zone *zone) no
         if kind == 130 or (kind >= 133 and kind <= 136) or kind == 143:
             p.ctinfo = CT_UNTRACKED
             return TRACK_REPEAT
-        if kind >= 128:
+        if kind == 137 and redirect_quotes(p):
+            at = icmp + 48
+        elif kind >= 128:
             return TRACK_ACCEPT
-    if not quoted_tuple(p.family, icmp + 8, p.tail, &quoted, &inner) or not tuple_invert(&inverse, &quoted):
+    if not quoted_tuple(p.family, at, p.tail, &quoted, &inner) or not tuple_invert(&inverse, &quoted):
         return TRACK_INVALID
     c = zone_find(t, &inverse, zone, p.time, &direction)
     if c == NULL:
