@@ -7,7 +7,24 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 NUMBERS = [b"0", b"-1", b"1", b"255", b"256", b"65535", b"65536", b"4294967295", b"4294967296", b"18446744073709551616"]
-WORDS = [b"", b"null", b"[]", b"{}", b'"', b"'", b"\\", b"\0", b"\n", b" ", b"\xff", b"\xc3\x28", b"&a", b"*a", b"<<", b"!!int"]
+WORDS = [
+    b"",
+    b"null",
+    b"[]",
+    b"{}",
+    b'"',
+    b"'",
+    b"\\",
+    b"\0",
+    b"\n",
+    b" ",
+    b"\xff",
+    b"\xc3\x28",
+    b"&a",
+    b"*a",
+    b"<<",
+    b"!!int",
+]
 EDGES = (0x00, 0x01, 0x7F, 0x80, 0xFE, 0xFF)
 
 Change = Callable[[Random, bytes, Sequence[bytes]], bytes]

@@ -26,7 +26,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 
-sys.path[:0] = [str(Path(__file__).parent)] + [str(Path(__file__).parents[2] / "src")] * ("PYTHONPATH" not in os.environ)
+sys.path[:0] = [str(Path(__file__).parent)] + [str(Path(__file__).parents[2] / "src")] * (
+    "PYTHONPATH" not in os.environ
+)
 
 from fuzz_mutate import mutate
 from fuzz_targets import TARGETS, Target, outcome
@@ -38,7 +40,7 @@ FOUND = Path(__file__).parent / "found"
 BATCH = 400
 SECONDS = 10  # for one input
 MEMORY = 1 << 30  # bytes more than the process had at first
-SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
+SANITIZED = "libasan" in Path("/proc/self/maps").read_text()
 
 
 def run_one(target: Target, data: bytes) -> str:
@@ -87,7 +89,9 @@ def search(name: str, seed: int, until: float, known: dict[str, bytes]) -> tuple
     tried = 0
     while time.monotonic() < until:
         ours, theirs = get_context("fork").Pipe()
-        child = get_context("fork").Process(target=batch, args=(theirs, name, seed, [*target.corpus(), *known.values()]))
+        child = get_context("fork").Process(
+            target=batch, args=(theirs, name, seed, [*target.corpus(), *known.values()])
+        )
         child.start()
         theirs.close()
         data, ended = b"", False

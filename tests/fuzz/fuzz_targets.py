@@ -104,7 +104,9 @@ DUMP_FILES = (
 
 @cache
 def manifests() -> list[bytes]:
-    return _files((ROOT / "pcaps", "boutique.yaml"), (ROOT / "tests" / "agents", "*.yaml"), (SHARED / "manifests", "*.yaml"))
+    return _files(
+        (ROOT / "pcaps", "boutique.yaml"), (ROOT / "tests" / "agents", "*.yaml"), (SHARED / "manifests", "*.yaml")
+    )
 
 
 def read_manifests(data: bytes) -> str:
