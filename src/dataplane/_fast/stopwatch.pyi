@@ -3,6 +3,7 @@ import numpy.typing as npt
 
 from dataplane._fast.batch import PacketBatch
 from dataplane._fast.host import CompiledHost
+from dataplane._fast.rules import EVENT_DTYPE as EVENT_DTYPE
 from dataplane._fast.walk import Walk
 
 _Times = npt.NDArray[np.int64]

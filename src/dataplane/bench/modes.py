@@ -29,7 +29,7 @@ from dataplane.host.config import HostConfig
 # What packets are sent: new connections to Services chosen at random, to the first and the last one, and packets of
 # connections that are established.
 PACKETS = ("any", "first", "last", "established")
-NO_RULES = "none"  # the router alone, without a proxy
+NO_RULES = "none"  # the router alone, without a proxy: what every other figure is held against
 SECOND = 1_000_000_000
 Given = TypeVar("Given")
 
@@ -75,8 +75,9 @@ class Row:
 
     engine: "model"; "model in turn" without the index over rules; "kernel legacy", "kernel nft". tables: entries by
     name (rules, chains, sets, ...). walked: rules that a packet is held against, mean, by kind of packet. times: by kind
-    of packet. Times of work in seconds: render (objects to configuration), compile (configuration to tables, or the
-    kernel's loading of it), sync (one endpoint change, until packets meet it). memory: bytes of the tables.
+    of packet. above: ns of the mean above the router without rules, by kind of packet. Work in seconds: render (objects
+    to configuration), compile (configuration to tables, or the kernel's loading of it), sync (one endpoint change, until
+    packets meet it; the first one of a host makes room). memory: bytes of the tables.
     """
 
     mode: str
@@ -86,6 +87,7 @@ class Row:
     tables: dict[str, int] = field(default_factory=dict)
     walked: dict[str, float] = field(default_factory=dict)
     times: dict[str, Times] = field(default_factory=dict)
+    above: dict[str, float] = field(default_factory=dict)
     memory: int | None = None
     render: Figure | None = None
     compile: Figure | None = None
@@ -249,8 +251,8 @@ def model_rows(subject: Subject, plan: Plan, changes: Sequence[tuple[float, list
             tables(config),
             walked,
             times,
-            path.memory,
-            subject.render,
+            memory=path.memory,
+            render=subject.render,
         )
         if engine == "model":
             applied = _apply(config, plan, changes)
@@ -284,19 +286,34 @@ def _often(plan: Plan, services: int) -> int:
 
 
 def run(plan: Plan, kernels: Sequence[Kernel] = (), progress: Callable[[str], None] | None = None) -> Iterator[Row]:
-    """Measure: rows as they are done, by number of Services, then by mode.
+    """Measure: rows as they are done. First the router without rules, then by number of Services and by mode.
 
-    kernels: engines beside the model. ModelError where a mode has no agent.
+    kernels: engines beside the model. progress: called with what is measured next. ModelError where a mode has no agent.
     """
-    check_modes(plan.modes)
+    modes = [mode for mode in plan.modes if mode != NO_RULES]
+    check_modes(modes)
+    bare: dict[str, dict[str, Times]] = {}
     with Pinned():
-        for services in plan.services:
+        for services in (plan.services[0], *plan.services):
+            # A router without rules does not know how many Services there are: once is enough.
             state = cluster(services, plan.endpoints)
-            for mode in plan.modes:
+            for mode in modes if bare else (NO_RULES,):
                 if progress is not None:
                     progress(f"{mode}, {services} services")
                 subject = Subject.of(mode, services, plan.endpoints, state, _often(plan, services))
                 changes = list(subject.changes(plan.changes + 1))
-                yield from model_rows(subject, plan, changes)
+                for row in model_rows(subject, plan, changes):
+                    yield _above(row, bare)
                 for kernel in kernels:
-                    yield kernel(subject, plan, changes)
+                    yield _above(kernel(subject, plan, changes), bare)
+
+
+def _above(row: Row, bare: dict[str, dict[str, Times]]) -> Row:
+    """The row with what it costs above the router without rules, which is remembered by engine."""
+    engine = "model" if row.engine.startswith("model") else row.engine
+    if row.mode == NO_RULES:
+        bare[engine] = row.times
+        return row
+    return replace(
+        row, above={kind: times.mean.median - bare[engine][kind].mean.median for kind, times in row.times.items()}
+    )

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from dataplane.bench.figures import PERCENTILES, Figure
+from dataplane.bench.kernel import kernels
 from dataplane.bench.machine import Machine
 from dataplane.bench.modes import PACKETS, Plan, Row, run
+from dataplane.bench.plot import check
+from dataplane.bench.plot import plot as draw
 from dataplane.cli import EXPECTED
 from dataplane.cli.options import Seed, report
+from dataplane.cli.progress import steps
 from dataplane.cli.table import columns, comma_separated, structured
 from dataplane.errors import InputError
 
@@ -30,6 +35,8 @@ def modes(
     changes: int = 10,
     repeats: Repeats = 7,
     seed: Seed = 0,
+    kernel: Annotated[bool, Parameter(negative=())] = False,
+    plot: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     output: Output = "table",
 ) -> int:
     """kube-proxy's modes over the number of Services: first packets, established packets, and changes of endpoints.
@@ -42,7 +49,7 @@ def modes(
     Parameters
     ----------
     modes
-        iptables, ... with commas; none is the router without any rules.
+        iptables, ... with commas. What they cost is also held against a router without any rules ("none").
     services
         Numbers of Services, with commas.
     endpoints
@@ -53,7 +60,14 @@ def modes(
         That are established.
     changes
         Of one endpoint each, timed until the rules hold them.
+    kernel
+        The same rules and packets through this machine's kernel, too, in a network namespace (root): iptables legacy and
+        nft.
+    plot
+        A picture to draw, .png or .svg: first packets and changes over the number of Services.
     """
+    if plot is not None:
+        check(plot)
     plan = Plan(
         modes=tuple(part.strip() for part in modes.split(",") if part.strip()),
         services=_numbers(services),
@@ -65,7 +79,12 @@ def modes(
         seed=seed,
     )
     machine = Machine.here()
-    rows = list(run(plan))
+    rows = []
+    with steps() as advance:
+        for row in run(plan, kernels() if kernel else (), advance):
+            rows.append(row)
+    if plot is not None:
+        draw(rows, plot, machine.line())
     if output == "json":
         print(
             structured({"machine": machine.as_dict(), "plan": _plan(plan), "rows": list(map(_plain, rows))}, "json"),
@@ -122,8 +141,9 @@ def _text(rows: Sequence[Row], machine: Machine, plan: Plan) -> str:
         "ENGINE",
         "PACKETS",
         *(f"P{p:02}" for p in PERCENTILES),
-        "MEAN NS",
+        "MEAN",
         "SPREAD",
+        "OVER NONE",
         "PER SECOND",
     )
     lines = [
@@ -135,6 +155,7 @@ def _text(rows: Sequence[Row], machine: Machine, plan: Plan) -> str:
             *(f"{times.percentiles[p].median:.0f}" for p in PERCENTILES),
             f"{times.mean.median:.0f}",
             f"{times.mean.spread:.0%}",
+            f"{row.above[kind]:.0f}" if row.above else "-",
             f"{times.rate.median:,.0f}",
         )
         for row in rows
@@ -166,6 +187,7 @@ def _plain(row: Row) -> dict[str, Any]:
         "compile": _figure(row.compile),
         "sync": _figure(row.sync),
         "firstSync": row.first_sync,
+        "aboveNone": row.above,
         "packets": {kind: times.as_dict() for kind, times in row.times.items()},
     }
 
@@ -182,6 +204,7 @@ def _flat(rows: Iterable[Row]) -> tuple[Sequence[str], list[Sequence[object]]]:
         "mean_ns",
         "mean_low_ns",
         "mean_high_ns",
+        "over_none_ns",
         "per_second",
         "memory_bytes",
         "render_s",
@@ -205,6 +228,7 @@ def _flat(rows: Iterable[Row]) -> tuple[Sequence[str], list[Sequence[object]]]:
                     times.mean.median,
                     times.mean.low,
                     times.mean.high,
+                    row.above.get(kind),
                     f"{times.rate.median:.0f}",
                     row.memory,
                     *(None if f is None else f"{f.median:.6f}" for f in (row.render, row.compile, row.sync)),

@@ -1,0 +1,109 @@
+"""The picture of `bench modes`: what a first packet and what a change cost, over the number of Services."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataplane.bench.modes import NO_RULES, Row
+from dataplane.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUFFIXES = (".png", ".svg")
+# Okabe and Ito's colours, which the colour-blind tell apart; their order also differs in grey.
+COLOURS = {"iptables": "#0072B2", "ipvs": "#D55E00", "nftables": "#009E73", "ebpf": "#CC79A7"}
+OTHER = "#000000"
+# The engine is told by line and marker, so that it survives a copier. Kernels are filled, the model is open.
+STYLES: dict[str, dict[str, Any]] = {
+    "model": {"linestyle": "-", "marker": "o", "fillstyle": "none"},
+    "model in turn": {"linestyle": "--", "marker": "s", "fillstyle": "none"},
+    "kernel legacy": {"linestyle": "-.", "marker": "^"},
+    "kernel nft": {"linestyle": ":", "marker": "v"},
+    "kernel": {"linestyle": "-.", "marker": "D"},
+}
+NAMES = {
+    "model": "model, index over rules",
+    "model in turn": "model, rule by rule",
+    "kernel legacy": "kernel, iptables-legacy",
+    "kernel nft": "kernel, iptables-nft",
+}
+
+
+def check(path: Path) -> None:
+    """Raises InputError where no picture can be made of that name, before hours are measured."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(path, field="--plot", message=f"is none of {', '.join(SUFFIXES)}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        message = "needs matplotlib (pip install 'dataplane-emulator[plot]')"
+        raise InputError(path, field="--plot", message=message) from None
+
+
+def plot(rows: Sequence[Row], path: Path, caption: str) -> None:
+    """Write the picture, PNG or SVG by the name. caption: what it was measured on.
+
+    Raises OSError where it cannot be written, ModelError without rows of a mode.
+    """
+    shown = [row for row in rows if row.mode != NO_RULES]
+    if not shown:
+        raise ModelError("there is no mode to draw")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # No pyplot: nothing global, and no display is asked for.
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    packets, syncs = figure.subplots(1, 2)
+    lines = dict.fromkeys((row.mode, row.engine) for row in shown)
+    for mode, engine in lines:
+        of_line = sorted((row for row in shown if (row.mode, row.engine) == (mode, engine)), key=lambda r: r.services)
+        _line(packets, mode, engine, [(r.services, r.times["any"].mean) for r in of_line], 1e-3)
+        _line(syncs, mode, engine, [(r.services, r.sync) for r in of_line if r.sync is not None], 1e3)
+    _axes(packets, "First packet of a connection to any Service", "µs per packet, mean")
+    _axes(syncs, "One endpoint changes: until the rules hold it", "ms, median")
+    handles, labels = packets.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
+    figure.supxlabel(caption, fontsize=7, color="0.35", wrap=True)
+    figure.savefig(path, dpi=160)
+
+
+def _line(axes: Axes, mode: str, engine: str, points: Sequence[tuple[int, Any]], scale: float) -> None:
+    """points: Services, and a Figure; the bar shows the spread of the repeats."""
+    if not points:
+        return
+    services = [at for at, _ in points]
+    middle = [scale * figure.median for _, figure in points]
+    below = [scale * (figure.median - figure.low) for _, figure in points]
+    over = [scale * (figure.high - figure.median) for _, figure in points]
+    axes.errorbar(
+        services,
+        middle,
+        yerr=[below, over],
+        label=f"{mode}: {NAMES.get(engine, engine)}",
+        color=COLOURS.get(mode, OTHER),
+        markersize=6,
+        linewidth=1.5,
+        elinewidth=0.8,
+        capsize=2,
+        **STYLES.get(engine, STYLES["kernel"]),
+    )
+
+
+def _axes(axes: Axes, title: str, unit: str) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    plain = FuncFormatter(lambda value, _: f"{value:,.12g}")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_title(title, fontsize=11, loc="left")
+    axes.set_xlabel("Services")
+    axes.set_ylabel(unit)
+    axes.xaxis.set_major_formatter(plain)
+    axes.yaxis.set_major_formatter(plain)
+    axes.grid(True, which="major", color="0.85", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
