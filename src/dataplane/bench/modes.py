@@ -114,6 +114,7 @@ class Subject:
     agents: Agents | None
     config: HostConfig
     render: Figure | None
+    walked: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, mode: str, services: int, endpoints: int, state: ClusterState, repeats: int) -> Subject:
@@ -127,19 +128,16 @@ class Subject:
         return cls(mode, services, endpoints, state, agents, router(node), Figure.of(times))
 
     def changes(self, count: int) -> Iterator[tuple[float, list[Sync]]]:
-        """Endpoints that cease to be ready, one at a time, of Services all over the list: what kube-proxy writes of each,
-        and the seconds that it took to render."""
+        """Endpoints that cease to be ready and become so again, one at a time, of Services all over the list: the seconds
+        that rendering a change took, and what kube-proxy writes."""
         if self.agents is None:
             return
         proxy = self.agents.node_proxy(NODE)
         state = self.state
         for number in range(count):
-            service = number * self.services // count
-            # Another endpoint when the list comes round.
-            place = service * self.endpoints + (number * self.services % count) * self.endpoints // count
-            change = SetEndpoint(
-                "default", address=str(endpoint_ip(place)), service=service_name(service), ready=bool(number % 2)
-            )
+            service = number // 2 * 2 * self.services // count
+            address = str(endpoint_ip(service * self.endpoints))
+            change = SetEndpoint("default", address=address, service=service_name(service), ready=bool(number % 2))
             changed = change.apply(state, 0)
             state = changed.state
             services = changed.services or ()
@@ -238,10 +236,15 @@ def tables(config: HostConfig) -> dict[str, int]:
 def model_rows(subject: Subject, plan: Plan, changes: Sequence[tuple[float, list[Sync]]]) -> Iterator[Row]:
     """The model's rows of one subject: with its index over rules, and rule by rule as the kernel does it."""
     config, services = subject.config, subject.services
-    compile_times = [timed(lambda: compile_host(config, seed=plan.seed))[1] for _ in range(_often(plan, services))]
-    walked = rules_walked(compile_host(config, seed=plan.seed), services, plan)
+    built = [timed(lambda: compile_host(config, seed=plan.seed)) for _ in range(max(4, _often(plan, services)))]
+    compile_times = [seconds for _, seconds in built]
+    # One each: packets and changes leave their traces.
+    for_count, for_index, for_turn, for_changes = (compiled for compiled, _ in built[:4])
+    del built
+    subject.walked = rules_walked(for_count, services, plan)
     for engine in ("model", "model in turn"):
-        path = Emulated(compile_host(config, seed=plan.seed), in_turn=engine == "model in turn")
+        in_turn = engine == "model in turn"
+        path = Emulated(for_turn if in_turn else for_index, in_turn=in_turn)
         times = measure(path, services, plan)
         row = Row(
             subject.mode,
@@ -249,13 +252,13 @@ def model_rows(subject: Subject, plan: Plan, changes: Sequence[tuple[float, list
             subject.endpoints,
             engine,
             tables(config),
-            walked,
+            subject.walked,
             times,
             memory=path.memory,
             render=subject.render,
         )
         if engine == "model":
-            applied = _apply(config, plan, changes)
+            applied = _apply(RunningHost(for_changes, config), changes)
             row = replace(
                 row,
                 compile=Figure.of(compile_times),
@@ -267,9 +270,8 @@ def model_rows(subject: Subject, plan: Plan, changes: Sequence[tuple[float, list
             return
 
 
-def _apply(config: HostConfig, plan: Plan, changes: Sequence[tuple[float, list[Sync]]]) -> list[float]:
+def _apply(running: RunningHost, changes: Sequence[tuple[float, list[Sync]]]) -> list[float]:
     """Seconds from each change of an endpoint to the running rules, rendering included."""
-    running = RunningHost(compile_host(config, seed=plan.seed), config)
 
     def apply(syncs: list[Sync]) -> None:
         for sync in syncs:

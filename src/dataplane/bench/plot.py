@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataplane.bench.figures import Figure as Cost
 from dataplane.bench.modes import NO_RULES, Row
 from dataplane.errors import InputError, ModelError
 
@@ -61,18 +62,27 @@ def plot(rows: Sequence[Row], path: Path, caption: str) -> None:
     lines = dict.fromkeys((row.mode, row.engine) for row in shown)
     for mode, engine in lines:
         of_line = sorted((row for row in shown if (row.mode, row.engine) == (mode, engine)), key=lambda r: r.services)
-        _line(packets, mode, engine, [(r.services, r.times["any"].mean) for r in of_line], 1e-3)
+        _line(packets, mode, engine, [(r.services, _first(r)) for r in of_line], 1e-3)
         _line(syncs, mode, engine, [(r.services, r.sync) for r in of_line if r.sync is not None], 1e3)
-    _axes(packets, "First packet of a connection to any Service", "µs per packet, mean")
-    _axes(syncs, "One endpoint changes: until the rules hold it", "ms, median")
+    _axes(packets, "First packet of a connection", "µs above a router without rules")
+    _axes(syncs, "Change of one endpoint", "ms until packets meet it")
     handles, labels = packets.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
-    figure.supxlabel(caption, fontsize=7, color="0.35", wrap=True)
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
+    figure.supxlabel(caption, fontsize=7.5, color="0.35")
     figure.savefig(path, dpi=160)
 
 
-def _line(axes: Axes, mode: str, engine: str, points: Sequence[tuple[int, Any]], scale: float) -> None:
+def _first(row: Row) -> Cost:
+    """ns of a first packet to any Service above the router without rules."""
+    mean, above = row.times["any"].mean, row.above["any"]
+    bare = mean.median - above
+    return Cost(above, mean.low - bare, mean.high - bare)
+
+
+def _line(axes: Axes, mode: str, engine: str, points: Sequence[tuple[int, Cost]], scale: float) -> None:
     """points: Services, and a Figure; the bar shows the spread of the repeats."""
+    # A logarithm has no place for what noise made negative.
+    points = [(at, figure) for at, figure in points if figure.low > 0]
     if not points:
         return
     services = [at for at, _ in points]
