@@ -25,7 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "agents": {"cluster", "host", "errors"},
     "datapath": {"host", "_fast", "errors"},
     "generate": {"capture", "cluster", "_fast", "errors"},
-    "bench": {"cluster", "agents", "datapath", "capture", "host", "emulation", "_fast", "errors"},
+    "bench": {"generate", "cluster", "agents", "datapath", "capture", "host", "emulation", "_fast", "errors"},
     "mapping": {"cluster", "errors"},
     "result": {"effects", "timeline", "agents", "cluster", "datapath", "capture", "_fast", "errors"},
     "timeline": {"cluster", "agents", "datapath", "host", "errors"},

@@ -12,10 +12,11 @@ import numpy as np
 
 from dataplane._fast.batch cimport PacketBatch, Rows
 from dataplane._fast.host cimport CompiledHost
+from dataplane._fast.link cimport NO_NETWORK
 from dataplane._fast.network cimport Delivery, Network
 from dataplane._fast.packet cimport Packet
 from dataplane._fast.rule_event cimport RuleEvent, RuleTap
-from dataplane._fast.walk cimport Walk, packet_of_row, walk_frame, walk_until
+from dataplane._fast.walk cimport Walk, packet_of_row, walk_frame, walk_send, walk_until
 
 from dataplane._fast.rules import EVENT_DTYPE
 
@@ -50,16 +51,21 @@ def clock_cost(int count=1000):
 
 
 cdef void one(Network *net, const Rows *rows, int64_t i, int32_t host, int32_t slot, bint traced) noexcept nogil:
-    """Row `i` arrives, as in Walk.receive."""
+    """Row `i` arrives, as in Walk.receive; slot -1: it is sent, as in Walk.send."""
     cdef Packet *p
     if net.timer_count and net.timers[0].time <= rows.time[i]:
         walk_until(net, rows.time[i])
     elif rows.time[i] > net.now:
         net.now = rows.time[i]
     p = packet_of_row(net, rows, i)
-    if p != NULL:
-        p.traced = traced
+    if p == NULL:
+        return
+    p.traced = traced
+    if slot >= 0:
         walk_frame(net, p, host, slot)
+    else:
+        p.net = p.mac + rows.network[i]
+        walk_send(net, p, host, True)
 
 
 cdef object run(Walk walk, int host, int slot, PacketBatch batch, int64_t group, bint traced):
@@ -69,7 +75,14 @@ cdef object run(Walk walk, int host, int slot, PacketBatch batch, int64_t group,
     cdef Delivery *deliveries
     if group < 1:
         raise ValueError(f"a group of {group} packets: it has at least one")
-    walk.at(host, slot)
+    if slot >= 0:
+        walk.at(host, slot)
+    elif not 0 <= host < net.host_count:
+        raise IndexError(f"no host {host}")
+    else:
+        for i in range(count):
+            if rows.network[i] == NO_NETWORK:
+                raise ValueError(f"row {i} is no IP packet, or the batch is not decoded")
     taken = np.zeros((count + group - 1) // group, np.int64)
     cdef int64_t[::1] out = taken
     deliveries = <Delivery *>calloc(max(count, 1), sizeof(Delivery))
@@ -98,6 +111,11 @@ def time_receive(Walk walk not None, int host, int slot, PacketBatch batch not N
     The bytes of the batch are rewritten, verdicts and reasons are written to it. Raises IndexError, ValueError.
     """
     return run(walk, host, slot, batch, group, False)
+
+
+def time_send(Walk walk not None, int host, PacketBatch batch not None, int64_t group=1):
+    """Walk.send, timed as `time_receive` does it: the host sends the IP packets of a decoded batch."""
+    return run(walk, host, -1, batch, group, False)
 
 
 def rules_met(Walk walk not None, CompiledHost host not None, int slot, PacketBatch batch not None):

@@ -31,7 +31,7 @@ class KernelRouter:
     def __init__(self, config: HostConfig, backend: str) -> None:
         self._namespace = Namespace()
         self._fds: dict[str, int] = {}
-        self._room = WAITING  # frames that may wait until the device is full
+        self._room = dict.fromkeys(PEERS, WAITING)  # frames that a device takes until it is full
         self._restore = f"iptables-{backend}-restore"
         try:
             self._set_up(config)
@@ -82,7 +82,7 @@ class KernelRouter:
         """One frame arrives; what leaves."""
         for fd in self._fds.values():
             read_all(fd)
-        self._room = WAITING
+        self._room = dict.fromkeys(PEERS, WAITING)
         os.write(self._fds[side], frame)
         return [frame for fd in self._fds.values() for frame in read_all(fd) if frame[12:14] == b"\x08\x00"]
 
@@ -93,8 +93,8 @@ class KernelRouter:
         before = self._left(others)
         taken = time_writes(self._fds[side], batch, group)
         # What waits to be read is not counted as sent; once the device is full nothing more waits.
-        lost = len(frames) - (self._left(others) - before) - self._room
-        self._room = 0
+        lost = len(frames) - (self._left(others) - before) - sum(self._room[other] for other in others)
+        self._room.update(dict.fromkeys(others, 0))
         if lost > 0:
             raise ModelError(f"{lost} of {len(frames)} packets did not pass the kernel")
         return taken

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from dataplane.bench.figures import PERCENTILES, Figure
+from dataplane.bench.conntrack import CONNECTIONS
+from dataplane.bench.conntrack import measure as bench_conntrack
+from dataplane.bench.core import Core, Effort
 from dataplane.bench.kernel import kernels
 from dataplane.bench.machine import Machine
-from dataplane.bench.modes import PACKETS, Plan, Row, run
+from dataplane.bench.modes import Plan, run
+from dataplane.bench.path import FLOWS as PATH_FLOWS
+from dataplane.bench.path import measure as bench_path
 from dataplane.bench.plot import check
 from dataplane.bench.plot import plot as draw
+from dataplane.bench.replay import FLOWS as REPLAY_FLOWS
+from dataplane.bench.replay import measure as bench_replay
+from dataplane.bench.vxlan import SIZES
+from dataplane.bench.vxlan import measure as bench_vxlan
 from dataplane.cli import EXPECTED
-from dataplane.cli.options import Seed, report
+from dataplane.cli.bench_output import Form, print_cores, print_modes
+from dataplane.cli.options import Seed
 from dataplane.cli.progress import steps
-from dataplane.cli.table import columns, comma_separated, structured
 from dataplane.errors import InputError
 
-Form = Literal["table", "json", "csv"]
 Output = Annotated[Form, Parameter(name=["--output", "-o"], help="table, json or csv.")]
 Repeats = Annotated[int, Parameter(help="How often each measurement is made; figures are medians of them.")]
+Packets = Annotated[int, Parameter(help="Of each kind, timed one by one in each repeat.")]
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ",".join(map(str, numbers))
 
 
 def modes(
@@ -30,7 +43,7 @@ def modes(
     modes: Annotated[str, Parameter(metavar="MODE,...")] = "iptables",
     services: Annotated[str, Parameter(metavar="N,...")] = "10,100,1000,5000,10000,30000",
     endpoints: int = 10,
-    packets: int = 2_000,
+    packets: Packets = 2_000,
     connections: int = 1_000,
     changes: int = 10,
     repeats: Repeats = 7,
@@ -54,8 +67,6 @@ def modes(
         Numbers of Services, with commas.
     endpoints
         Of each Service.
-    packets
-        Of each kind, timed one by one in each repeat.
     connections
         That are established.
     changes
@@ -70,7 +81,7 @@ def modes(
         check(plot)
     plan = Plan(
         modes=tuple(part.strip() for part in modes.split(",") if part.strip()),
-        services=_numbers(services),
+        services=_numbers(services, "--services"),
         endpoints=endpoints,
         packets=packets,
         connections=connections,
@@ -85,153 +96,106 @@ def modes(
             rows.append(row)
     if plot is not None:
         draw(rows, plot, machine.line())
-    if output == "json":
-        print(
-            structured({"machine": machine.as_dict(), "plan": _plan(plan), "rows": list(map(_plain, rows))}, "json"),
-            end="",
-        )
-        return EXPECTED
-    if output == "csv":
-        report([machine.line()])
-        print(comma_separated(*_flat(rows)), end="")
-        return EXPECTED
-    print(_text(rows, machine, plan), end="")
+    print_modes(rows, machine, plan, output)
     return EXPECTED
 
 
-bench = {"modes": modes}
+def conntrack(
+    *,
+    connections: Annotated[str, Parameter(metavar="N,...")] = _listed(CONNECTIONS),
+    packets: Packets = 4_000,
+    repeats: Repeats = 7,
+    seed: Seed = 0,
+    kernel: Annotated[bool, Parameter(negative=())] = False,
+    output: Output = "table",
+) -> int:
+    """Connection tracking over the number of open connections: first packets and packets of those.
+
+    Parameters
+    ----------
+    connections
+        Numbers of connections that are open, with commas.
+    kernel
+        This machine's kernel, too, in a network namespace (root).
+    """
+    counts = _numbers(connections, "--connections")
+    if kernel:
+        kernels()
+    return _cores(
+        partial(bench_conntrack, counts, kernel=kernel), Effort(packets, repeats, seed), output, "CONNECTIONS"
+    )
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def path(
+    *,
+    flows: Annotated[str, Parameter(metavar="N,...")] = _listed(PATH_FLOWS),
+    packets: Packets = 4_000,
+    repeats: Repeats = 7,
+    seed: Seed = 0,
+    output: Output = "table",
+) -> int:
+    """A packet's whole way in a cluster: from pod to pod and to Service, on one node and across two.
+
+    Parameters
+    ----------
+    flows
+        Numbers of conversations that packets are chosen from, with commas.
+    """
+    return _cores(partial(bench_path, _numbers(flows, "--flows")), Effort(packets, repeats, seed), output, "FLOWS")
+
+
+def vxlan(
+    *,
+    sizes: Annotated[str, Parameter(metavar="BYTES,...")] = _listed(SIZES),
+    packets: Packets = 4_000,
+    repeats: Repeats = 7,
+    seed: Seed = 0,
+    output: Output = "table",
+) -> int:
+    """VXLAN over the size of packets: pod to pod across two nodes, in Flannel's tunnel and without one.
+
+    Parameters
+    ----------
+    sizes
+        Of the pods' IP packets, with commas.
+    """
+    return _cores(partial(bench_vxlan, _numbers(sizes, "--sizes")), Effort(packets, repeats, seed), output, "BYTES")
+
+
+def replay(
+    *,
+    flows: Annotated[str, Parameter(metavar="N,...")] = _listed(REPLAY_FLOWS),
+    packets: Annotated[int, Parameter(help="Of the capture.")] = 200_000,
+    repeats: Repeats = 5,
+    seed: Seed = 0,
+    output: Output = "table",
+) -> int:
+    """From capture file to capture file through a cluster of two nodes, as dataplane replay goes.
+
+    Parameters
+    ----------
+    flows
+        Numbers of conversations in the capture, with commas.
+    """
+    return _cores(partial(bench_replay, _numbers(flows, "--flows")), Effort(packets, repeats, seed), output, "FLOWS")
+
+
+bench = {"modes": modes, "conntrack": conntrack, "vxlan": vxlan, "path": path, "replay": replay}
+
+
+def _cores(measure: Callable[[Effort], Iterable[Core]], effort: Effort, output: Form, size: str) -> int:
+    machine = Machine.here()
+    rows = []
+    with steps() as advance:
+        for row in measure(effort):
+            rows.append(row)
+            advance(f"{row.what}, {row.size} {size.lower()}")
+    print_cores(rows, machine, effort, output, size)
+    return EXPECTED
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise InputError("bench", field="--services", message=f"{text!r} are not numbers with commas") from None
-
-
-# ---- modes as text ---------------------------------------------------------------------------------------------------
-
-
-def _text(rows: Sequence[Row], machine: Machine, plan: Plan) -> str:
-    """Two tables: what there is and what changes of it cost, then what packets cost."""
-    parts = [
-        f"{machine.line()}\n{plan.endpoints} endpoints a Service, {plan.packets} packets of each kind, "
-        f"{plan.connections} established connections, medians of {plan.repeats}, seed {plan.seed}\n",
-    ]
-    header = ("MODE", "SERVICES", "ENGINE", "RULES", "CHAINS", *(f"WALKED {kind}" for kind in PACKETS))
-    header = (*header, "MEMORY MB", "RENDER MS", "COMPILE MS", "SYNC MS", "FIRST SYNC MS")
-    lines = [
-        (
-            row.mode,
-            row.services,
-            row.engine,
-            row.tables.get("rules", 0),
-            row.tables.get("chains", 0),
-            *(f"{row.walked[kind]:.1f}" if row.walked else "-" for kind in PACKETS),
-            "-" if row.memory is None else f"{row.memory / 1e6:.2f}",
-            *(_milliseconds(figure) for figure in (row.render, row.compile, row.sync)),
-            "-" if row.first_sync is None else f"{1e3 * row.first_sync:.2f}",
-        )
-        for row in rows
-    ]
-    parts.append(columns(header, lines, header[1:2] + header[3:]))
-    header = (
-        "MODE",
-        "SERVICES",
-        "ENGINE",
-        "PACKETS",
-        *(f"P{p:02}" for p in PERCENTILES),
-        "MEAN",
-        "SPREAD",
-        "OVER NONE",
-        "PER SECOND",
-    )
-    lines = [
-        (
-            row.mode,
-            row.services,
-            row.engine,
-            kind,
-            *(f"{times.percentiles[p].median:.0f}" for p in PERCENTILES),
-            f"{times.mean.median:.0f}",
-            f"{times.mean.spread:.0%}",
-            f"{row.above[kind]:.0f}" if row.above else "-",
-            f"{times.rate.median:,.0f}",
-        )
-        for row in rows
-        for kind, times in row.times.items()
-    ]
-    parts.append(columns(header, lines, header[1:2] + header[4:]))
-    return "\n".join(parts)
-
-
-def _milliseconds(figure: Figure | None) -> str:
-    return "-" if figure is None else f"{1e3 * figure.median:.2f}"
-
-
-def _plan(plan: Plan) -> dict[str, Any]:
-    return {name: getattr(plan, name) for name in Plan.__slots__}
-
-
-def _plain(row: Row) -> dict[str, Any]:
-    """Times in ns for packets, in seconds for work."""
-    return {
-        "mode": row.mode,
-        "services": row.services,
-        "endpoints": row.endpoints,
-        "engine": row.engine,
-        "tables": row.tables,
-        "walked": row.walked,
-        "memory": row.memory,
-        "render": _figure(row.render),
-        "compile": _figure(row.compile),
-        "sync": _figure(row.sync),
-        "firstSync": row.first_sync,
-        "aboveNone": row.above,
-        "packets": {kind: times.as_dict() for kind, times in row.times.items()},
-    }
-
-
-def _figure(figure: Figure | None) -> Mapping[str, float] | None:
-    return None if figure is None else figure.as_dict()
-
-
-def _flat(rows: Iterable[Row]) -> tuple[Sequence[str], list[Sequence[object]]]:
-    """A line for each kind of packet of each row."""
-    header = ["mode", "services", "endpoints", "engine", "packets", "rules", "chains", "walked"]
-    header += [f"p{p:02}_ns" for p in PERCENTILES]
-    header += [
-        "mean_ns",
-        "mean_low_ns",
-        "mean_high_ns",
-        "over_none_ns",
-        "per_second",
-        "memory_bytes",
-        "render_s",
-        "compile_s",
-        "sync_s",
-    ]
-    lines: list[Sequence[object]] = []
-    for row in rows:
-        for kind, times in row.times.items():
-            lines.append(
-                (
-                    row.mode,
-                    row.services,
-                    row.endpoints,
-                    row.engine,
-                    kind,
-                    row.tables.get("rules", 0),
-                    row.tables.get("chains", 0),
-                    f"{row.walked[kind]:.3f}" if row.walked else None,
-                    *(times.percentiles[p].median for p in PERCENTILES),
-                    times.mean.median,
-                    times.mean.low,
-                    times.mean.high,
-                    row.above.get(kind),
-                    f"{times.rate.median:.0f}",
-                    row.memory,
-                    *(None if f is None else f"{f.median:.6f}" for f in (row.render, row.compile, row.sync)),
-                )
-            )
-    return header, lines
+        raise InputError("bench", field=option, message=f"{text!r} are not numbers with commas") from None
