@@ -38,7 +38,7 @@ def test_conntrack_measures_new_and_open_connections() -> None:
 
 def test_conntrack_opens_as_many_connections_as_it_says() -> None:
     host = compile_host(conntrack.config(40))
-    conntrack._open(Emulated(host), traffic.Clients(), 40)
+    conntrack.open_connections(Emulated(host), traffic.Clients(), 40)
     assert host.host.connections is not None
     assert host.host.connections.count == 40
 

@@ -58,7 +58,7 @@ def measure(connections: Sequence[int], effort: Effort, *, kernel: bool = False)
 def _measure(count: int, effort: Effort, path: Path, engine: str) -> Iterator[Core]:
     random = np.random.default_rng(effort.seed)
     clients = traffic.Clients()
-    opened = _open(path, clients, count)
+    opened = open_connections(path, clients, count)
     for kind in KINDS:
 
         def run(group: int, kind: str = kind) -> npt.NDArray[np.int64]:
@@ -70,7 +70,7 @@ def _measure(count: int, effort: Effort, path: Path, engine: str) -> Iterator[Co
         yield Core("conntrack", count, engine, kind, repeated(run, effort))
 
 
-def _open(path: Path, clients: traffic.Clients, count: int) -> npt.NDArray[np.uint8]:
+def open_connections(path: Path, clients: traffic.Clients, count: int) -> npt.NDArray[np.uint8]:
     """The first packets of connections that are established now."""
     opened = []
     for start in range(0, count, TOGETHER):

@@ -47,14 +47,21 @@ class Emulated:
 
     def time(self, frames: npt.NDArray[np.uint8], side: str, group: int = 1) -> npt.NDArray[np.int64]:
         """ns that each group of `group` frames took. ModelError where one of them did not leave again."""
-        batch = self._batch(row.tobytes() for row in frames)
+        return self.time_batch(self.prepare(frames), side, group)
+
+    def prepare(self, frames: npt.NDArray[np.uint8]) -> PacketBatch:
+        """The frames as a batch that is to arrive next."""
+        return self._batch(row.tobytes() for row in frames)
+
+    def time_batch(self, batch: PacketBatch, side: str, group: int = 1) -> npt.NDArray[np.int64]:
+        """`time` of what is prepared; a batch arrives once."""
         taken = time_receive(self._walk, self._id, self._slots[side], batch, group)
         self._check(batch)
         return taken
 
     def walked(self, frames: npt.NDArray[np.uint8], side: str) -> npt.NDArray[np.int64]:
         """How many rules each frame is held against; the rules must be those that the host was compiled with."""
-        batch = self._batch(row.tobytes() for row in frames)
+        batch = self.prepare(frames)
         events = rules_met(self._walk, self.host, self._slots[side], batch)
         self._check(batch)
         return rules_walked(self.host, events, len(batch))

@@ -128,10 +128,21 @@ class Conversations:
         return self._send(self._client, packets, group)
 
     def _send(self, host: int, packets: npt.NDArray[np.uint8], group: int) -> npt.NDArray[np.int64]:
+        return self._time(host, self.prepare(packets), group)
+
+    def prepare(self, packets: npt.NDArray[np.uint8]) -> PacketBatch:
+        """The packets as a batch that is to be sent next."""
         times = [self._now + traffic.GAP * row for row in range(len(packets))]
         self._now += traffic.GAP * len(packets)
         batch = PacketBatch.from_frames([row.tobytes() for row in packets], times=times, link_type=LINKTYPE_RAW)
         batch.decode()
+        return batch
+
+    def send_batch(self, batch: PacketBatch, group: int = 1) -> npt.NDArray[np.int64]:
+        """`send` of what is prepared; a batch is sent once."""
+        return self._time(self._client, batch, group)
+
+    def _time(self, host: int, batch: PacketBatch, group: int) -> npt.NDArray[np.int64]:
         taken = time_send(self._fabric.walk, host, batch, group)
         lost = np.flatnonzero(batch.verdict[: len(batch)] != Verdict.DELIVERED)
         if lost.size:
