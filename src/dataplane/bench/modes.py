@@ -30,6 +30,7 @@ from dataplane.host.config import HostConfig
 # connections that are established.
 PACKETS = ("any", "first", "last", "established")
 NO_RULES = "none"  # the router alone, without a proxy: what every other figure is held against
+KERNEL_MODES = (NO_RULES, "iptables")  # what a kernel is given, too
 SECOND = 1_000_000_000
 Given = TypeVar("Given")
 
@@ -290,7 +291,7 @@ def _often(plan: Plan, services: int) -> int:
 def run(plan: Plan, kernels: Sequence[Kernel] = (), progress: Callable[[str], None] | None = None) -> Iterator[Row]:
     """Measure: rows as they are done. First the router without rules, then by number of Services and by mode.
 
-    kernels: engines beside the model. progress: called with what is measured next. ModelError where a mode has no agent.
+    kernels: engines beside the model, for KERNEL_MODES. progress: called with what is measured next. ModelError where a mode has no agent.
     """
     modes = [mode for mode in plan.modes if mode != NO_RULES]
     check_modes(modes)
@@ -306,7 +307,7 @@ def run(plan: Plan, kernels: Sequence[Kernel] = (), progress: Callable[[str], No
                 changes = list(subject.changes(plan.changes + 1))
                 for row in model_rows(subject, plan, changes):
                     yield _above(row, bare)
-                for kernel in kernels:
+                for kernel in kernels if mode in KERNEL_MODES else ():
                     yield _above(kernel(subject, plan, changes), bare)
 
 

@@ -17,6 +17,7 @@ SUFFIXES = (".png", ".svg")
 # Okabe and Ito's colours, which the colour-blind tell apart; their order also differs in grey.
 COLOURS = {"iptables": "#0072B2", "ipvs": "#D55E00", "nftables": "#009E73", "ebpf": "#CC79A7"}
 OTHER = "#000000"
+MOST_TICKS = 8  # numbers of Services that have room to be named
 # The engine is told by line and marker, so that it survives a copier. Kernels are filled, the model is open.
 STYLES: dict[str, dict[str, Any]] = {
     "model": {"linestyle": "-", "marker": "o", "fillstyle": "none"},
@@ -64,10 +65,19 @@ def plot(rows: Sequence[Row], path: Path, caption: str) -> None:
         of_line = sorted((row for row in shown if (row.mode, row.engine) == (mode, engine)), key=lambda r: r.services)
         _line(packets, mode, engine, [(r.services, _first(r)) for r in of_line], 1e-3)
         _line(syncs, mode, engine, [(r.services, r.sync) for r in of_line if r.sync is not None], 1e3)
-    _axes(packets, "First packet of a connection", "µs above a router without rules")
-    _axes(syncs, "Change of one endpoint", "ms until packets meet it")
+    services = sorted({row.services for row in shown})
+    _axes(packets, "First packet of a connection, to any Service", "µs above a router without rules, mean", services)
+    _axes(syncs, "Change of one endpoint", "ms until packets meet it, median", services)
     handles, labels = packets.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4), frameon=False, fontsize=9)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=min(len(labels), 4),
+        frameon=False,
+        fontsize=9,
+        handlelength=4,
+    )
     figure.supxlabel(caption, fontsize=7.5, color="0.35")
     figure.savefig(path, dpi=160)
 
@@ -103,17 +113,25 @@ def _line(axes: Axes, mode: str, engine: str, points: Sequence[tuple[int, Cost]]
     )
 
 
-def _axes(axes: Axes, title: str, unit: str) -> None:
-    from matplotlib.ticker import FuncFormatter
+def _axes(axes: Axes, title: str, unit: str, services: Sequence[int]) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    plain = FuncFormatter(lambda value, _: f"{value:,.12g}")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_title(title, fontsize=11, loc="left")
     axes.set_xlabel("Services")
     axes.set_ylabel(unit)
+    plain = FuncFormatter(lambda value, _: f"{value:,.12g}")
     axes.xaxis.set_major_formatter(plain)
     axes.yaxis.set_major_formatter(plain)
+    if len(services) <= MOST_TICKS:
+        axes.xaxis.set_major_locator(FixedLocator(services))
+        axes.xaxis.set_minor_locator(NullLocator())
+    low, high = axes.get_ylim()
+    if high < 1_000 * low:
+        # Few powers of ten: 2 and 5 are named as well.
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: plain(value) if f"{value:e}"[0] in "25" else ""))
+        axes.tick_params(axis="y", which="minor", labelsize=8)
     axes.grid(True, which="major", color="0.85", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -14,7 +14,7 @@ from dataplane.bench.conntrack import measure as bench_conntrack
 from dataplane.bench.core import Core, Effort
 from dataplane.bench.kernel import kernels
 from dataplane.bench.machine import Machine
-from dataplane.bench.modes import Plan, run
+from dataplane.bench.modes import KERNEL_MODES, Plan, run
 from dataplane.bench.path import FLOWS as PATH_FLOWS
 from dataplane.bench.path import measure as bench_path
 from dataplane.bench.plot import check
@@ -25,7 +25,7 @@ from dataplane.bench.vxlan import SIZES
 from dataplane.bench.vxlan import measure as bench_vxlan
 from dataplane.cli import EXPECTED
 from dataplane.cli.bench_output import Form, print_cores, print_modes
-from dataplane.cli.options import Seed
+from dataplane.cli.options import Seed, report
 from dataplane.cli.progress import steps
 from dataplane.errors import InputError
 
@@ -89,6 +89,8 @@ def modes(
         repeats=repeats,
         seed=seed,
     )
+    if kernel:
+        report(f"--kernel: {mode} runs in the model only" for mode in plan.modes if mode not in KERNEL_MODES)
     machine = Machine.here()
     rows = []
     with steps() as advance:
