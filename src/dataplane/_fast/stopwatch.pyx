@@ -75,14 +75,6 @@ cdef object run(Walk walk, int host, int slot, PacketBatch batch, int64_t group,
     cdef Delivery *deliveries
     if group < 1:
         raise ValueError(f"a group of {group} packets: it has at least one")
-    if slot >= 0:
-        walk.at(host, slot)
-    elif not 0 <= host < net.host_count:
-        raise IndexError(f"no host {host}")
-    else:
-        for i in range(count):
-            if rows.network[i] == NO_NETWORK:
-                raise ValueError(f"row {i} is no IP packet, or the batch is not decoded")
     taken = np.zeros((count + group - 1) // group, np.int64)
     cdef int64_t[::1] out = taken
     deliveries = <Delivery *>calloc(max(count, 1), sizeof(Delivery))
@@ -110,11 +102,21 @@ def time_receive(Walk walk not None, int host, int slot, PacketBatch batch not N
 
     The bytes of the batch are rewritten, verdicts and reasons are written to it. Raises IndexError, ValueError.
     """
+    walk.at(host, slot)
     return run(walk, host, slot, batch, group, False)
 
 
 def time_send(Walk walk not None, int host, PacketBatch batch not None, int64_t group=1):
-    """Walk.send, timed as `time_receive` does it: the host sends the IP packets of a decoded batch."""
+    """Walk.send, timed as `time_receive` does it: the host sends the IP packets of a decoded batch.
+
+    Raises IndexError, ValueError.
+    """
+    cdef int64_t i
+    if not 0 <= host < walk.net.host_count:
+        raise IndexError(f"no host {host}")
+    for i in range(batch.rows.count):
+        if batch.rows.network[i] == NO_NETWORK:
+            raise ValueError(f"row {i} is no IP packet, or the batch is not decoded")
     return run(walk, host, -1, batch, group, False)
 
 
@@ -126,6 +128,7 @@ def rules_met(Walk walk not None, CompiledHost host not None, int slot, PacketBa
     cdef RuleTap tap
     cdef RuleEvent[::1] view
     cdef int64_t first = walk.net.first_row
+    walk.at(host.host.id, slot)
     memset(&tap, 0, sizeof(tap))
     tap.limit = 1 << 24
     host.host.netfilter.tap = &tap
