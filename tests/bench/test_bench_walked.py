@@ -84,6 +84,11 @@ def test_the_index_over_rules_changes_no_count_and_no_packet() -> None:
     assert with_index.walked(frames, CLIENT_SIDE).tolist() == in_turn.walked(frames, CLIENT_SIDE).tolist()
     one = syns(81, 40)[-1].tobytes()
     assert with_index.exchange(one, CLIENT_SIDE) == in_turn.exchange(one, CLIENT_SIDE) != []
+    assert (with_index.in_turn, in_turn.in_turn) == (False, True)
+    in_turn.in_turn = False
+    assert in_turn.host.rules4 is not None
+    assert not in_turn.in_turn
+    assert len(np.unique(in_turn.host.rules4.program.rules["run"])) > 1
 
 
 def test_a_first_packet_walks_one_rule_more_for_each_service_before_its_own() -> None:
@@ -95,7 +100,8 @@ def test_a_first_packet_walks_one_rule_more_for_each_service_before_its_own() ->
 def test_established_packets_walk_the_same_rules_whatever_the_number_of_services() -> None:
     plan = Plan(packets=20, connections=5, repeats=1)
     small, large = (
-        rules_walked(compile_host(subject(count, 1).config), count, plan)["established"] for count in (2, 60)
+        rules_walked(Emulated(compile_host(subject(count, 1).config)), count, plan, traffic.Clients())["established"]
+        for count in (2, 60)
     )
     assert small == large > 0
 

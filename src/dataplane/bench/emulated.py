@@ -31,11 +31,20 @@ class Emulated:
     def __init__(self, compiled: Compiled, *, in_turn: bool = False) -> None:
         self.host = compiled.host
         self._slots = compiled.slots
-        if in_turn and self.host.rules4 is not None:
-            self.host.rules(4, _without_index(self.host.rules4))
+        self._with_index = self.host.rules4
+        self.in_turn = in_turn
         self._walk = Walk()
         self._id = self._walk.add(self.host)
         self._now = 0
+
+    @property
+    def in_turn(self) -> bool:
+        return self.host.rules4 is not self._with_index
+
+    @in_turn.setter
+    def in_turn(self, value: bool) -> None:
+        if self._with_index is not None:
+            self.host.rules(4, _without_index(self._with_index) if value else self._with_index)
 
     def exchange(self, frame: bytes, side: str) -> list[bytes]:
         """One frame arrives; what leaves."""

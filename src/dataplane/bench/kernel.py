@@ -138,7 +138,7 @@ def kernel_row(subject: Subject, plan: Plan, changes: Sequence[tuple[float, list
         loads.append(router.load)
     assert router is not None
     try:
-        times = measure(router, subject.services, plan)
+        times = measure(router, subject.services, plan, traffic.Clients())
         applied = []
         for seconds, syncs in changes:
             for sync in syncs:

@@ -21,7 +21,7 @@ from dataplane.bench.router import CLIENT_SIDE, NETWORK_SIDE, router
 from dataplane.bench.services import NODE, cluster, endpoint_ip, service_name
 from dataplane.cluster import ClusterState
 from dataplane.cluster.changes import SetEndpoint
-from dataplane.datapath.compile import Compiled, compile_host
+from dataplane.datapath.compile import compile_host
 from dataplane.datapath.running_host import RunningHost
 from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
@@ -143,7 +143,6 @@ class Subject:
             state = changed.state
             services = changed.services or ()
 
-            gc.collect()
             begin = time.perf_counter()
             self.agents.update(state, services)
             syncs = proxy.sync(services, number * SECOND)
@@ -156,16 +155,14 @@ Kernel: TypeAlias = "Callable[[Subject, Plan, Sequence[tuple[float, list[Sync]]]
 
 def timed(work: Callable[[], Given]) -> tuple[Given, float]:
     """What it gives, and the seconds that it took."""
-    gc.collect()
     begin = time.perf_counter()
     given = work()
     return given, time.perf_counter() - begin
 
 
-def measure(path: Path, services: int, plan: Plan) -> dict[str, Times]:
+def measure(path: Path, services: int, plan: Plan, clients: traffic.Clients) -> dict[str, Times]:
     """Send every kind of packet, in turn, in each repeat; a first round warms up and is not counted."""
     random = np.random.default_rng(plan.seed)
-    clients = traffic.Clients()
     opened = establish(path, clients, random.integers(0, services, plan.connections))
     cost = clock()
     runs: dict[str, list[npt.NDArray[np.float64]]] = {kind: [] for kind in PACKETS}
@@ -210,16 +207,16 @@ def establish(path: Path, clients: traffic.Clients, services: npt.NDArray[np.int
     return first
 
 
-def rules_walked(compiled: Compiled, services: int, plan: Plan) -> dict[str, float]:
+def rules_walked(path: Emulated, services: int, plan: Plan, clients: traffic.Clients) -> dict[str, float]:
     """Rules that a packet is held against, by kind of packet: the mean of `plan.packets`."""
-    path = Emulated(compiled)
-    clients = traffic.Clients()
     random = np.random.default_rng(plan.seed)
     opened = establish(path, clients, random.integers(0, services, min(plan.connections, 100)))
-    return {
+    walked = {
         kind: float(path.walked(packets(kind, clients, services, plan.packets, random, opened), CLIENT_SIDE).mean())
         for kind in PACKETS
     }
+    path.forget()
+    return walked
 
 
 def tables(config: HostConfig) -> dict[str, int]:
@@ -237,38 +234,39 @@ def tables(config: HostConfig) -> dict[str, int]:
 def model_rows(subject: Subject, plan: Plan, changes: Sequence[tuple[float, list[Sync]]]) -> Iterator[Row]:
     """The model's rows of one subject: with its index over rules, and rule by rule as the kernel does it."""
     config, services = subject.config, subject.services
-    built = [timed(lambda: compile_host(config, seed=plan.seed)) for _ in range(max(4, _often(plan, services)))]
-    compile_times = [seconds for _, seconds in built]
-    # One each: packets and changes leave their traces.
-    for_count, for_index, for_turn, for_changes = (compiled for compiled, _ in built[:4])
-    del built
-    subject.walked = rules_walked(for_count, services, plan)
-    for engine in ("model", "model in turn"):
-        in_turn = engine == "model in turn"
-        path = Emulated(for_turn if in_turn else for_index, in_turn=in_turn)
-        times = measure(path, services, plan)
-        row = Row(
-            subject.mode,
-            services,
-            subject.endpoints,
-            engine,
-            tables(config),
-            subject.walked,
-            times,
-            memory=path.memory,
-            render=subject.render,
-        )
-        if engine == "model":
-            applied = _apply(RunningHost(for_changes, config), changes)
-            row = replace(
-                row,
-                compile=Figure.of(compile_times),
-                sync=Figure.of(applied[1:]) if applied[1:] else None,
-                first_sync=applied[0] if applied else None,
-            )
-        yield row
-        if config.iptables is None:
-            return
+    times = []
+    for _ in range(_often(plan, services)):
+        compiled, seconds = timed(lambda: compile_host(config, seed=plan.seed))
+        times.append(seconds)
+    # One host for all: compiling a large one takes longer than everything else.
+    path, clients = Emulated(compiled), traffic.Clients()
+    subject.walked = rules_walked(path, services, plan, clients)
+    row = Row(
+        subject.mode,
+        services,
+        subject.endpoints,
+        "model",
+        tables(config),
+        subject.walked,
+        measure(path, services, plan, clients),
+        memory=path.memory,
+        render=subject.render,
+    )
+    in_turn: Row | None = None
+    if config.iptables is not None:
+        path.in_turn = True
+        in_turn = replace(row, engine="model in turn", times=measure(path, services, plan, clients))
+        path.in_turn = False
+    # Last, because they leave other rules.
+    applied = _apply(RunningHost(compiled, config), changes)
+    yield replace(
+        row,
+        compile=Figure.of(times),
+        sync=Figure.of(applied[1:]) if applied[1:] else None,
+        first_sync=applied[0] if applied else None,
+    )
+    if in_turn is not None:
+        yield in_turn
 
 
 def _apply(running: RunningHost, changes: Sequence[tuple[float, list[Sync]]]) -> list[float]:
@@ -284,8 +282,8 @@ def _apply(running: RunningHost, changes: Sequence[tuple[float, list[Sync]]]) ->
 
 
 def _often(plan: Plan, services: int) -> int:
-    """Rendering and compiling take seconds in a large cluster, where a few repeats say as much."""
-    return plan.repeats if services <= 1_000 else min(plan.repeats, 3)
+    """Rendering and compiling take up to a minute in a large cluster, where fewer repeats say as much."""
+    return plan.repeats if services <= 1_000 else min(plan.repeats, 3 if services <= 5_000 else 1)
 
 
 def run(plan: Plan, kernels: Sequence[Kernel] = (), progress: Callable[[str], None] | None = None) -> Iterator[Row]:
@@ -303,6 +301,8 @@ def run(plan: Plan, kernels: Sequence[Kernel] = (), progress: Callable[[str], No
             for mode in modes if bare else (NO_RULES,):
                 if progress is not None:
                     progress(f"{mode}, {services} services")
+                # What is collected later is of this subject; each measurement for itself would take longer than it measures.
+                gc.collect()
                 subject = Subject.of(mode, services, plan.endpoints, state, _often(plan, services))
                 changes = list(subject.changes(plan.changes + 1))
                 for row in model_rows(subject, plan, changes):
