@@ -13,6 +13,7 @@ from dataplane._fast.rules import CompiledRules, RuleProgram
 from dataplane._fast.stopwatch import rules_met, time_receive
 from dataplane._fast.walk import Walk
 from dataplane.bench import traffic
+from dataplane.bench.machine import undisturbed
 from dataplane.bench.walked import rules_walked
 from dataplane.datapath.compile import Compiled
 from dataplane.errors import ModelError
@@ -64,7 +65,8 @@ class Emulated:
 
     def time_batch(self, batch: PacketBatch, side: str, group: int = 1) -> npt.NDArray[np.int64]:
         """`time` of what is prepared; a batch arrives once."""
-        taken = time_receive(self._walk, self._id, self._slots[side], batch, group)
+        with undisturbed():
+            taken = time_receive(self._walk, self._id, self._slots[side], batch, group)
         self._check(batch)
         return taken
 

@@ -57,7 +57,7 @@ def plot(rows: Sequence[Row], path: Path, caption: str) -> None:
     from matplotlib.figure import Figure
 
     # No pyplot: nothing global, and no display is asked for.
-    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    figure = Figure(figsize=(10, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
     packets, syncs = figure.subplots(1, 2)
     lines = dict.fromkeys((row.mode, row.engine) for row in shown)
@@ -73,7 +73,7 @@ def plot(rows: Sequence[Row], path: Path, caption: str) -> None:
         handles,
         labels,
         loc="outside upper center",
-        ncols=min(len(labels), 4),
+        ncols=3 if len(labels) > 4 else 2,
         frameon=False,
         fontsize=9,
         handlelength=4,
@@ -122,7 +122,8 @@ def _axes(axes: Axes, title: str, unit: str, services: Sequence[int]) -> None:
     axes.set_xlabel("Services")
     axes.set_ylabel(unit)
     plain = FuncFormatter(lambda value, _: f"{value:,.12g}")
-    axes.xaxis.set_major_formatter(plain)
+    # 5k and 10k have room beside each other.
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / 1e3:g}k" if v >= 1_000 else f"{v:g}"))
     axes.yaxis.set_major_formatter(plain)
     if len(services) <= MOST_TICKS:
         axes.xaxis.set_major_locator(FixedLocator(services))

@@ -12,6 +12,7 @@ from dataplane._fast.batch import PacketBatch
 from dataplane._fast.reason import Reason, Verdict
 from dataplane._fast.stopwatch import time_send
 from dataplane.bench import traffic
+from dataplane.bench.machine import undisturbed
 from dataplane.bench.router import CLIENT_SIDE
 from dataplane.cluster import complete, read_manifests
 from dataplane.emulation import Cluster
@@ -143,7 +144,8 @@ class Conversations:
         return self._time(self._client, batch, group)
 
     def _time(self, host: int, batch: PacketBatch, group: int) -> npt.NDArray[np.int64]:
-        taken = time_send(self._fabric.walk, host, batch, group)
+        with undisturbed():
+            taken = time_send(self._fabric.walk, host, batch, group)
         lost = np.flatnonzero(batch.verdict[: len(batch)] != Verdict.DELIVERED)
         if lost.size:
             reason = Reason(int(batch.reason[lost[0]])).name
