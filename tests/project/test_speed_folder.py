@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def benchmarks(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "BENCH_ROUNDS": "1"}
+    # By these, benchmarks know that tests run beside them, and do not run.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {**inherited, "PYTHONPATH": str(ROOT / "src"), "BENCH_ROUNDS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]
     return subprocess.run([*command, str(ROOT / "bench")], cwd=ROOT, env=environment, capture_output=True, text=True)
 

@@ -14,7 +14,7 @@ from dataplane.bench.conntrack import measure as bench_conntrack
 from dataplane.bench.core import Core, Effort
 from dataplane.bench.kernel import kernels
 from dataplane.bench.machine import Machine
-from dataplane.bench.modes import KERNEL_MODES, Plan, run
+from dataplane.bench.modes import KERNEL_MODES, Plan, check_modes, run
 from dataplane.bench.path import FLOWS as PATH_FLOWS
 from dataplane.bench.path import measure as bench_path
 from dataplane.bench.plot import check
@@ -89,6 +89,7 @@ def modes(
         repeats=repeats,
         seed=seed,
     )
+    check_modes(plan.modes)
     if kernel:
         report(f"--kernel: {mode} runs in the model only" for mode in plan.modes if mode not in KERNEL_MODES)
     machine = Machine.here()
