@@ -14,7 +14,7 @@ SOURCES := setup.py pyproject.toml $(wildcard src/dataplane/_fast/*.pyx src/data
 BUILT := build/.release
 MINUTES ?= 30
 
-.PHONY: help demo test lint build annotate bench sanitize kernel-diff kernel-soak install-check tools clean
+.PHONY: help demo test lint build annotate bench bench-compare sanitize kernel-diff kernel-soak install-check tools clean
 
 help:
 	@echo 'make demo                     replay the sample capture through the sample cluster; writes out/demo.pcapng'
@@ -22,7 +22,8 @@ help:
 	@echo 'make lint                     ruff, mypy --strict, cython-lint, import directions'
 	@echo 'make build                    compile what changed in src/dataplane/_fast'
 	@echo 'make annotate                 Cython'"'"'s annotated HTML, in build/cython-release'
-	@echo 'make bench                    packets per second, and the time to start'
+	@echo 'make bench                    packets per second, changes of a cluster, the time to start'
+	@echo 'make bench-compare BASE=x     the same here and at commit x, run in turn; their ratios'
 	@echo 'make sanitize                 the tests on a build with address and undefined-behaviour sanitizers'
 	@echo 'make install-check            sdist, wheel, and an installation into an empty environment'
 	@echo 'make kernel-diff SCENARIO=x   one scenario, the kernel and the model next to each other (root)'
@@ -101,8 +102,13 @@ annotate: $(VENV)/.run
 	@mkdir -p build && touch $(BUILT)
 	@ls build/cython-release/src/dataplane/_fast/*.html
 
+# Figures of other commits may be kept and compared by pytest-benchmark itself: make bench BENCH='--benchmark-autosave'.
 bench: $(VENV)/.test $(BUILT)
-	@for program in bench/[a-z]*.py; do $(PY) $$program || exit; done
+	$(PY) -m pytest -q -p no:cacheprovider --benchmark-disable-gc --benchmark-columns=median,iqr,rounds $(BENCH) bench
+
+bench-compare: $(VENV)/.test $(BUILT)
+	@test -n '$(BASE)' || { echo 'usage: make bench-compare BASE=commit' >&2; exit 2; }
+	$(PY) bench/compare.py '$(BASE)' $(BENCH)
 
 # A stock Python loads the sanitizers first; its own allocator would hide what numpy's arrays are worth checking for.
 sanitize: $(VENV)/.test

@@ -10,6 +10,7 @@ import pytest
 
 import dataplane
 from dataplane.cli import VERBS, main
+from dataplane.cli.bench import bench
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,9 +31,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{dataplane.__version__}\n"
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*(verb for verb in VERBS if verb != "bench"), *(f"bench {what}" for what in bench)])
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([verb, "--help"]) == 0
+    assert main([*verb.split(), "--help"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"Usage: dataplane {verb}")
     assert "Options:" in text
@@ -41,6 +42,16 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
     below = [after for line, after in pairwise(text.splitlines()) if line in names and not re.search(r"\S  +\S", line)]
     assert len(names) > 4
     assert all(re.match(r" {20,}\S", line) for line in below), "an option without a meaning"
+
+
+def test_a_verb_with_commands_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Usage: dataplane bench COMMAND")
+    for command in bench:
+        assert re.search(rf"^  {command} +\S", text, re.MULTILINE)
+    assert main(["bench", "mods"]) == 2
+    assert "mods" in capsys.readouterr().err
 
 
 def test_unknown_verb_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,6 +180,7 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
     context.chance = &host.chance
     context.conntrack = host.netfilter.conntrack
     context.now = p.time
+    context.tap = host.netfilter.tap
     for i in range(entries.count):
         entry = &entries.entries[i]
         if entry.kind == ENTRY_TABLE:

@@ -6,6 +6,7 @@ Source: include/uapi/linux/netfilter_ipv4.h (priorities). The lists are data, so
 from libc.stdint cimport int16_t, uint8_t
 
 from dataplane._fast.conntrack cimport Conntrack
+from dataplane._fast.rule_event cimport RuleTap
 from dataplane._fast.ruleset cimport RuleSet
 
 cpdef enum HookEntryKind:
@@ -28,3 +29,4 @@ cdef struct Netfilter:
     HookList hooks[2][5]    # by family (0 IPv4, 1 IPv6) and Hook
     RuleSet *rules[2]       # NULL: no table of that family
     Conntrack *conntrack    # NULL: nothing asks for tracking
+    RuleTap *tap            # what rules tell of traced packets; NULL: nobody listens

@@ -4,7 +4,7 @@ cimport cython
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
-from dataplane._fast.batch cimport PacketBatch
+from dataplane._fast.batch cimport PacketBatch, Rows
 from dataplane._fast.interface cimport Interface
 from dataplane._fast.network cimport Network
 from dataplane._fast.packet cimport Packet
@@ -12,6 +12,7 @@ from dataplane._fast.packet cimport Packet
 
 cdef void walk_until(Network *net, int64_t time) noexcept nogil
 cdef void walk_frame(Network *net, Packet *p, int32_t host, int32_t slot) noexcept nogil
+cdef Packet *packet_of_row(Network *net, const Rows *rows, int64_t i) noexcept nogil
 cdef void walk_send(Network *net, Packet *p, int32_t host, bint raw) noexcept nogil
 
 

@@ -160,7 +160,7 @@ cdef void walk_send(Network *net, Packet *p, int32_t host, bint raw) noexcept no
     walk_links(net)
 
 
-cdef inline Packet *packet_of_row(Network *net, const Rows *rows, int64_t i) noexcept nogil:
+cdef Packet *packet_of_row(Network *net, const Rows *rows, int64_t i) noexcept nogil:
     """A packet whose bytes lie in the batch; what a capture cut off is there as zeros, in a buffer of its own."""
     cdef Packet *p = packet_take(net)
     cdef uint8_t *start = rows.arena + rows.offset[i]

@@ -18,7 +18,8 @@ __all__ = ["EXPECTED", "FAILED", "UNEXPECTED", "main"]
 
 EXPECTED, UNEXPECTED, FAILED = 0, 1, 2
 
-# Verb -> what it does; the function of the same name is in the module of the same name.
+# Verb -> what it does; the function of the same name is in the module of the same name, or a mapping of the functions of
+# what the verb is about (`dataplane bench modes`).
 VERBS: dict[str, str] = {
     "replay": "Send a capture through a cluster or a host, and write what each interface saw",
     "render": "Print the configuration that a node of a cluster has, as iptables-save, ip and others print it",
@@ -26,6 +27,7 @@ VERBS: dict[str, str] = {
     "connections": "Send a capture through a cluster, and list a node's connections as conntrack -L does",
     "describe": "Show one service, pod or node, what a node's agents make of it, and what has no effect here",
     "generate": "Make a large capture for a cluster",
+    "bench": "Measure kube-proxy's modes and the cores of this program, and this machine's kernel beside them",
 }
 HELP = (
     "The packet path of a Kubernetes cluster: captures in, captures out, every verdict explained.\n\n"
@@ -75,7 +77,12 @@ def _run(tokens: list[str]) -> int:
 
     function = getattr(import_module(f"dataplane.cli.{verb}"), verb)
     app = App(name=f"dataplane {verb}", help_format="plaintext", help_formatter=Formatter(), version_flags=())
-    app.default(function)
+    if isinstance(function, dict):
+        app.help = VERBS[verb] + "."
+        for name, command in function.items():
+            app.command(command, name=name)
+    else:
+        app.default(function)
     try:
         return int(app(tokens[1:], exit_on_error=False, print_error=False, result_action="return_value") or EXPECTED)
     except CycloptsError as error:

@@ -23,3 +23,16 @@ def progress(total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     with Progress(*look, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """Yields a function that takes what is done next. Shown on the standard error if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda what: None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("") as status:
+        yield lambda what: status.update(what)
