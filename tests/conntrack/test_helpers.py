@@ -30,9 +30,10 @@ def test_each_helper_is_named_once() -> None:
 
 
 def test_helpers_by_sysctl_are_named_where_connections_are_tracked() -> None:
-    (name,) = host("-A PREROUTING -j CT --notrack", helper="1").unmodelled
+    (name,) = host("-A PREROUTING -m conntrack --ctstate NEW", helper="1").unmodelled
     assert name.startswith("net.netfilter.nf_conntrack_helper")
     assert host(helper="1").unmodelled == ()
+    assert host("-A PREROUTING -j CT --notrack", helper="1").unmodelled == ()
 
 
 def test_the_helped_connection_itself_is_tracked() -> None:

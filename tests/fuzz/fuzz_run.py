@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import resource
 import signal
 import sys
@@ -26,9 +25,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 
-sys.path[:0] = [str(Path(__file__).parent)] + [str(Path(__file__).parents[2] / "src")] * (
-    "PYTHONPATH" not in os.environ
-)
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(len(sys.path), str(Path(__file__).parents[2] / "src"))  # behind a build that PYTHONPATH names
 
 from fuzz_mutate import mutate
 from fuzz_targets import TARGETS, Target, outcome
@@ -48,7 +46,8 @@ def run_one(target: Target, data: bytes) -> str:
     try:
         return target.run(data)
     except InputError as error:
-        assert error.message, f"a refusal without a message: {error!r}"
+        if not error.message:
+            raise ValueError("a refusal without a message") from error
         return outcome(error)
 
 

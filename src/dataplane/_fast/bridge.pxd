@@ -23,7 +23,7 @@ from dataplane._fast.packet cimport (
 )
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.resolve cimport neighbour_ready
-from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, route_input4, route_input6, route_output
+from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, route_input4, route_input6
 from dataplane._fast.track cimport CT_ACCEPT, ct_confirm
 from dataplane._fast.wire cimport (
     ETH_HLEN, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, IP_DF, load16, load_mac, mac_is_multicast, store_mac,
@@ -264,13 +264,9 @@ cdef inline Stage bridge_prerouting(
         route_input4(host, p, &route)
     else:
         route_input6(host, p, &route)
-    if route.action == INPUT_DROP or route.action == INPUT_ERROR:
-        if not host.interfaces[bridge.slot].forwarding and route_output(host, p) and p.oif == bridge.slot:
-            # A host that does not forward may still translate between ports of its bridge.
-            route.action = INPUT_FORWARD
-        elif route.action == INPUT_DROP or p.family == 6:
-            # IPv4 takes an error upstairs; IPv6 ends here (br_nf_pre_routing_finish_ipv6).
-            return drop(net, host, p, route.reason)
+    # IPv4 takes an error upstairs; IPv6 ends here (br_nf_pre_routing_finish_ipv6).
+    if route.action == INPUT_DROP or (route.action == INPUT_ERROR and p.family == 6):
+        return drop(net, host, p, route.reason)
     if route.action == INPUT_FORWARD and p.oif == bridge.slot:
         return bridge_resume(net, host, p)
     store_mac(p.mac, bridge.mac)

@@ -19,7 +19,7 @@ from dataplane._fast.network cimport (
 )
 from dataplane._fast.packet cimport (
     BRIDGE_NONE, FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet,
-    bridge_routed, ip6_transport, packet_read4, packet_read6,
+    came_by, ip6_transport, packet_read4, packet_read6,
 )
 from dataplane._fast.peer cimport global_allow, peer_allow
 from dataplane._fast.route cimport flow_key, output_source, packet_mtu, route_answer, route_output
@@ -253,7 +253,7 @@ cdef inline void icmp6_error(
     elif oif >= 0:
         if not fib_select_source(&host.fib, 6, oif, target, source):
             return
-    elif not error_source6(host, &key, p.oif if bridge_routed(p) else p.iif, source):
+    elif not error_source6(host, &key, came_by(p), source):
         return
     length = <uint32_t>(p.tail - p.net)
     if length > 1280 - 48:

@@ -276,3 +276,10 @@ cdef inline bint bridge_routed(const Packet *p) noexcept nogil:
     """Whether a bridge looked up the route already, as rules there had changed the destination. IPv6 then takes the way
     out for the interface that the packet came by (ip6_rcv reads it from the route that it finds)."""
     return p.bridge_state == BRIDGE_SEEN and memcmp(p.bridge_dst, &p.field[<int>FIELD_DST], 16) != 0
+
+
+cdef inline int32_t came_by(const Packet *p) noexcept nogil:
+    """The interface that IPv6 remembers a packet to have come by; -1 while a bridge switches it."""
+    if p.field[<int>FIELD_BRIDGED]:
+        return -1
+    return p.oif if bridge_routed(p) else p.iif

@@ -54,7 +54,7 @@ cdef inline uint32_t frame_flow_hash(const uint8_t *mac, const uint8_t *tail) no
     cdef uint16_t ethertype = load16(mac + 12), fragment = 0
     cdef uint8_t proto = 0
     cdef uint32_t label
-    cdef uint64_t h = 0x243F6A8885A308D3ULL
+    cdef uint64_t h = 0x13198A2E03707344ULL
     if ethertype == ETH_P_IP and tail - net >= 20:
         proto = net[9]
         h = mix(mix(h, <uint64_t>load32(net + 12) << 32 | load32(net + 16)), proto)
