@@ -44,7 +44,7 @@ class Node:
     def __init__(self, name: str, folder: Path, family: int, fence: Fence, trace: DropTrace, backend: str = "") -> None:
         self.family = family
         self._backend = backend or dump.BACKEND
-        self.recording = Recording(name, folder)
+        self.recording = Recording(name, folder, traced=trace.available)
         self.look_at_every_step = True
         self._namespace = Namespace()
         self._fence = fence
@@ -223,9 +223,12 @@ class Node:
             self._namespace.run(dump.iptables_tool(family, "restore", self._backend), text=text)
         self._fence.wait()
         self._read()
-        dump.take(self._namespace, self.recording.folder, self.ipv6, self._backend)
+        self._dump()
         self._before = dump.interfaces(self._namespace)
         self._trace.read()
+
+    def _dump(self) -> None:
+        dump.take(self._namespace, self.recording.folder, self.ipv6, self._backend)
 
     def receive(self, interface: str, frame: bytes | Packet) -> Frames:
         """Let one frame arrive at a port; what comes out of all ports by then."""

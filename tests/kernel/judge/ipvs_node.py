@@ -1,0 +1,81 @@
+"""A node with IPVS, inside the kernel that has it: virtual services, and what can be seen of them."""
+
+from pathlib import Path
+
+from judge import dump, ipvs_state
+from judge.namespace import Fence
+from judge.drops import DropTrace
+from judge.node import Node, now_ns
+from judge.recording import Recording, Step
+
+_SUMMED = 2.5  # seconds after which the kernel has added up its statistics
+
+
+class IpvsNode(Node):
+    """What `Node` is, with virtual services. Tools are slow here: a step shows what /proc says, the end all the rest."""
+
+    def __init__(self, name: str, folder: Path, family: int, fence: Fence, trace: DropTrace, backend: str = "") -> None:
+        super().__init__(name, folder, family, fence, trace, backend or "legacy")
+
+    # ---- set-up -----------------------------------------------------------------------------------------------------
+
+    def ipvs(self, commands: str) -> None:
+        """Lines of `ipvsadm`, without its name, of the kind that `ipvsadm --restore` takes."""
+        self._begin()
+        self._namespace.run("ipvsadm", "--restore", text=_lines(commands))
+
+    def ipvs_timeouts(self, tcp: int, tcp_fin: int, udp: int) -> None:
+        """`ipvsadm --set`, in seconds; 0 leaves a time as it is."""
+        self._begin()
+        self._namespace.run("ipvsadm", "--set", str(tcp), str(tcp_fin), str(udp))
+
+    # ---- steps ------------------------------------------------------------------------------------------------------
+
+    def ipvs_change(self, commands: str) -> None:
+        """A step: lines of `ipvsadm` while connections live."""
+        self.start()
+        step = Step("ipvs", 0, data=_lines(commands).encode())
+        step.late = self._read()
+        step.time_ns = now_ns()
+        self._namespace.run("ipvsadm", "--restore", text=step.data.decode())
+        step.out = self._read()
+        self._finish(step)
+
+    def sysctl_change(self, name: str, value: str | int) -> None:
+        """A step: one setting is written."""
+        self.start()
+        step = Step("sysctl", 0, data=f"{name} = {value}".encode())
+        step.late = self._read()
+        step.time_ns = now_ns()
+        self._namespace.sysctl(name, value)
+        step.out = self._read()
+        self._finish(step)
+
+    # ---- what can be seen -------------------------------------------------------------------------------------------
+
+    def _dump(self) -> None:
+        super()._dump()
+        for name, text in ipvs_state.take(self._namespace).items():
+            (self.recording.folder / name).write_text(text)
+
+    def look(self, step: Step | None = None) -> None:
+        step = step or self.recording.steps[-1]
+        step.connections = ipvs_state.netfilter_connections(self._namespace)
+        step.ipvs = ipvs_state.glance(self._namespace)
+        step.looked_ns = now_ns()
+
+    def finish(self) -> Recording:
+        """The last step: statistics are added up, and the tools are asked for everything."""
+        self.wait(_SUMMED)
+        step = self.recording.steps[-1]
+        step.rules = {4: dump.rules(self._namespace, 4, self._backend)}
+        if self.ipv6:
+            step.rules[6] = dump.rules(self._namespace, 6, self._backend)
+        step.connections = dump.connections(self._namespace)
+        step.ipvs |= ipvs_state.tools(self._namespace)
+        step.looked_ns = now_ns()
+        return super().finish()
+
+
+def _lines(commands: str) -> str:
+    return "".join(f"{line.strip()}\n" for line in commands.strip().splitlines())
