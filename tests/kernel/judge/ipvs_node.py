@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from judge import dump, ipvs_state
-from judge.namespace import Fence
 from judge.drops import DropTrace
+from judge.namespace import Fence
 from judge.node import Node, now_ns
 from judge.recording import Recording, Step
 
@@ -16,12 +16,39 @@ class IpvsNode(Node):
 
     def __init__(self, name: str, folder: Path, family: int, fence: Fence, trace: DropTrace, backend: str = "") -> None:
         super().__init__(name, folder, family, fence, trace, backend or "legacy")
+        self._waiting: list[str] = []
+        self._has_sets = False
 
-    # ---- set-up -----------------------------------------------------------------------------------------------------
+    # ---- set-up: each tool takes a while here, so lines of `ip` are collected and given at once --------------------------
+
+    def ip(self, commands: str) -> None:
+        self._begin()
+        self._waiting += commands.strip().splitlines()
+
+    def _flush(self) -> None:
+        lines, self._waiting = self._waiting, []
+        if lines:
+            super().ip("\n".join(lines))
+
+    def sysctl(self, settings: str) -> None:
+        self._begin()
+        self._flush()
+        super().sysctl(settings)
+
+    def ipset(self, commands: str) -> None:
+        self._has_sets = True
+        super().ipset(commands)
+
+    def start(self) -> None:
+        if not self._started:
+            self._begin()
+            self._flush()
+        super().start()
 
     def ipvs(self, commands: str) -> None:
         """Lines of `ipvsadm`, without its name, of the kind that `ipvsadm --restore` takes."""
         self._begin()
+        self._flush()
         self._namespace.run("ipvsadm", "--restore", text=_lines(commands))
 
     def ipvs_timeouts(self, tcp: int, tcp_fin: int, udp: int) -> None:
@@ -54,9 +81,24 @@ class IpvsNode(Node):
     # ---- what can be seen -------------------------------------------------------------------------------------------
 
     def _dump(self) -> None:
-        super()._dump()
-        for name, text in ipvs_state.take(self._namespace).items():
+        self._has_rules = {family: any(f == family for f, _ in self._texts) for family in (4, 6)}
+        files = dump.network(self._namespace, self.ipv6)
+        files["sysctl.txt"] = ipvs_state.sysctls(self._namespace)
+        if self._has_sets:
+            files["ipset.save"] = self._namespace.run("ipset", "save")
+        files |= self._saved()
+        files |= ipvs_state.take(self._namespace)
+        self.recording.folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
             (self.recording.folder / name).write_text(text)
+
+    def _saved(self) -> dict[str, str]:
+        names = {4: "iptables.save", 6: "ip6tables.save"}
+        return {
+            names[family]: dump.rules(self._namespace, family, self._backend)
+            for family, any_rules in self._has_rules.items()
+            if any_rules
+        }
 
     def look(self, step: Step | None = None) -> None:
         step = step or self.recording.steps[-1]
@@ -68,10 +110,8 @@ class IpvsNode(Node):
         """The last step: statistics are added up, and the tools are asked for everything."""
         self.wait(_SUMMED)
         step = self.recording.steps[-1]
-        step.rules = {4: dump.rules(self._namespace, 4, self._backend)}
-        if self.ipv6:
-            step.rules[6] = dump.rules(self._namespace, 6, self._backend)
-        step.connections = dump.connections(self._namespace)
+        step.rules = {6 if "6" in name else 4: text for name, text in self._saved().items()}
+        step.connections = ipvs_state.netfilter_connections(self._namespace)
         step.ipvs |= ipvs_state.tools(self._namespace)
         step.looked_ns = now_ns()
         return super().finish()

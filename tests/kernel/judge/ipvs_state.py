@@ -1,5 +1,6 @@
 """What the kernel tells of IPVS: /proc after every step, ipvsadm at the end, and the files of a dump."""
 
+import os
 from ipaddress import ip_address
 
 from judge.namespace import Namespace
@@ -8,18 +9,47 @@ from judge.namespace import Namespace
 TOOLS = {
     "-Ln": ("-Ln",),
     "-Ln --stats": ("-Ln", "--stats", "--exact"),
-    "-Ln --thresholds": ("-Ln", "--thresholds"),
-    "-Ln --persistent-conn": ("-Ln", "--persistent-conn"),
     "-Lnc": ("-Lnc",),
 }
 
 
 def take(namespace: Namespace) -> dict[str, str]:
-    """The files of a dump."""
+    """The files of a dump.
+
+    `ipvsadm --save` sorts real servers by address, but schedulers walk the kernel's own order, in which the one that was
+    added last is first. So they are written in the order in which they were added: to restore the file gives the same.
+    """
     return {
-        "ipvs.save": namespace.run("ipvsadm", "--save", "--numeric"),
+        "ipvs.save": _as_added(namespace.run("ipvsadm", "--save", "--numeric"), _read(namespace, "ip_vs")),
         "ipvs-timeout.txt": namespace.run("ipvsadm", "-L", "--timeout"),
     }
+
+
+_PROTOCOLS = {"-t": "TCP", "-u": "UDP", "--sctp-service": "SCTP", "-f": "FWM"}
+
+
+def _as_added(saved: str, proc: str) -> str:
+    newest_first: dict[tuple[str, str], list[str]] = {}
+    servers: list[str] = []
+    for line in proc.splitlines()[3:]:
+        words = line.split()
+        if words[0] == "->":
+            servers.append(_told(words[1]))
+        else:
+            name = str(int(words[1], 16)) if words[0] == "FWM" else _told(words[1])
+            servers = newest_first.setdefault((words[0], name), [])
+    lines = []
+    for line in saved.splitlines():
+        verb, flag, name, *rest = line.split()
+        order = newest_first[_PROTOCOLS[flag], name]
+        # Services stand in any order; behind each of them, its servers from the oldest to the newest.
+        lines.append(((flag, name), -order.index(rest[1]) if verb == "-a" else -len(order), line))
+    return "".join(f"{line}\n" for *_, line in sorted(lines))
+
+
+def _told(text: str) -> str:
+    address, _, port = text.rpartition(":")
+    return _endpoint(address, port)
 
 
 def tools(namespace: Namespace) -> dict[str, str]:
@@ -59,3 +89,20 @@ def connections(text: str) -> str:
 def netfilter_connections(namespace: Namespace) -> str:
     """What `conntrack -L -o extended` says, from /proc."""
     return _read(namespace, "nf_conntrack").replace(" zone=0", "")
+
+
+def sysctls(namespace: Namespace) -> str:
+    """What `sysctl -a` prints of net."""
+    lines = []
+    with namespace:
+        for folder, _, names in os.walk("/proc/sys/net"):
+            for name in names:
+                path = os.path.join(folder, name)
+                try:
+                    with open(path) as file:
+                        value = file.read().strip()
+                except OSError:  # written only
+                    continue
+                dotted = path.removeprefix("/proc/sys/").replace(".", "\0").replace("/", ".").replace("\0", "/")
+                lines.append(f"{dotted} = {value}\n")
+    return "".join(sorted(lines))
