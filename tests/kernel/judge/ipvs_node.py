@@ -1,5 +1,6 @@
 """A node with IPVS, inside the kernel that has it: virtual services, and what can be seen of them."""
 
+import json
 from pathlib import Path
 
 from judge import dump, ipvs_state
@@ -8,6 +9,8 @@ from judge.namespace import Fence
 from judge.node import Node, now_ns
 from judge.recording import Recording, Step
 
+_IPVS = "net.ipv4.vs."
+_SETTINGS: dict[tuple[bool, str], dict[str, str]] = {}  # by IPv6 or not, and the links: of the first such namespace
 _SUMMED = 2.5  # seconds after which the kernel has added up its statistics
 
 
@@ -18,6 +21,8 @@ class IpvsNode(Node):
         super().__init__(name, folder, family, fence, trace, backend or "legacy")
         self._waiting: list[str] = []
         self._has_sets = False
+        self._timeouts = ""
+        self._set: dict[str, str] = {}
 
     # ---- set-up: each tool takes a while here, so lines of `ip` are collected and given at once --------------------------
 
@@ -33,6 +38,9 @@ class IpvsNode(Node):
     def sysctl(self, settings: str) -> None:
         self._begin()
         self._flush()
+        for line in settings.strip().splitlines():
+            name, _, value = line.partition("=")
+            self._set[name.strip()] = value.strip()
         super().sysctl(settings)
 
     def ipset(self, commands: str) -> None:
@@ -54,7 +62,9 @@ class IpvsNode(Node):
     def ipvs_timeouts(self, tcp: int, tcp_fin: int, udp: int) -> None:
         """`ipvsadm --set`, in seconds; 0 leaves a time as it is."""
         self._begin()
+        self._flush()
         self._namespace.run("ipvsadm", "--set", str(tcp), str(tcp_fin), str(udp))
+        self._timeouts = self._namespace.run("ipvsadm", "-L", "--timeout")
 
     # ---- steps ------------------------------------------------------------------------------------------------------
 
@@ -83,14 +93,34 @@ class IpvsNode(Node):
     def _dump(self) -> None:
         self._has_rules = {family: any(f == family for f, _ in self._texts) for family in (4, 6)}
         files = dump.network(self._namespace, self.ipv6)
-        files["sysctl.txt"] = ipvs_state.sysctls(self._namespace)
+        files["sysctl.txt"] = self._settings(files["links.json"])
         if self._has_sets:
             files["ipset.save"] = self._namespace.run("ipset", "save")
         files |= self._saved()
         files |= ipvs_state.take(self._namespace)
+        if self._timeouts:
+            files["ipvs-timeout.txt"] = self._timeouts
         self.recording.folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (self.recording.folder / name).write_text(text)
+
+    def _settings(self, links: str) -> str:
+        """sysctl.txt. Fifteen hundred files take a while here, and are the same in every namespace with such links."""
+        alike = str([(link["ifname"], link["mtu"]) for link in json.loads(links)])
+        own = {name: value for name, value in self._set.items() if name.startswith(_IPVS)}
+        if len(own) < len(self._set):
+            found = ipvs_state.sysctls(self._namespace)
+        else:
+            if (self.ipv6, alike) not in _SETTINGS:
+                _SETTINGS[self.ipv6, alike] = ipvs_state.sysctls(self._namespace)
+            found = dict(_SETTINGS[self.ipv6, alike])
+            for name in found:
+                if name.startswith(_IPVS):
+                    found[name] = self._namespace.sysctl(name)
+        return "".join(f"{name} = {value}\n" for name, value in sorted(found.items()))
+
+    def _interfaces(self) -> dict[str, dict[str, int]]:
+        return ipvs_state.interfaces(self._namespace)
 
     def _saved(self) -> dict[str, str]:
         names = {4: "iptables.save", 6: "ip6tables.save"}

@@ -21,7 +21,6 @@ def take(namespace: Namespace) -> dict[str, str]:
     """
     return {
         "ipvs.save": _as_added(namespace.run("ipvsadm", "--save", "--numeric"), _read(namespace, "ip_vs")),
-        "ipvs-timeout.txt": namespace.run("ipvsadm", "-L", "--timeout"),
     }
 
 
@@ -43,7 +42,7 @@ def _as_added(saved: str, proc: str) -> str:
         verb, flag, name, *rest = line.split()
         order = newest_first[_PROTOCOLS[flag], name]
         # Services stand in any order; behind each of them, its servers from the oldest to the newest.
-        lines.append(((flag, name), -order.index(rest[1]) if verb == "-a" else -len(order), line))
+        lines.append(((flag, name), -order.index(rest[rest.index("-r") + 1]) if verb == "-a" else -len(order), line))
     return "".join(f"{line}\n" for *_, line in sorted(lines))
 
 
@@ -91,9 +90,9 @@ def netfilter_connections(namespace: Namespace) -> str:
     return _read(namespace, "nf_conntrack").replace(" zone=0", "")
 
 
-def sysctls(namespace: Namespace) -> str:
-    """What `sysctl -a` prints of net."""
-    lines = []
+def sysctls(namespace: Namespace) -> dict[str, str]:
+    """What `sysctl -a` prints of net, by name."""
+    found = {}
     with namespace:
         for folder, _, names in os.walk("/proc/sys/net"):
             for name in names:
@@ -104,5 +103,19 @@ def sysctls(namespace: Namespace) -> str:
                 except OSError:  # written only
                     continue
                 dotted = path.removeprefix("/proc/sys/").replace(".", "\0").replace("/", ".").replace("\0", "/")
-                lines.append(f"{dotted} = {value}\n")
-    return "".join(sorted(lines))
+                found[dotted] = value
+    return found
+
+
+def interfaces(namespace: Namespace) -> dict[str, dict[str, int]]:
+    """Packets, bytes and drops of each interface, both ways."""
+    found = {}
+    for line in _read(namespace, "dev").splitlines()[2:]:
+        name, _, counts = line.partition(":")
+        numbers = [int(count) for count in counts.split()]
+        found[name.strip()] = {
+            f"{way}_{what}": numbers[first + place]
+            for first, way in ((0, "rx"), (8, "tx"))
+            for place, what in ((1, "packets"), (0, "bytes"), (3, "dropped"))
+        }
+    return found

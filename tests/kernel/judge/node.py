@@ -73,7 +73,7 @@ class Node:
             self._baseline_done = True
             for name, value in baseline.settings(self.ipv6):
                 self._namespace.sysctl(name, value)
-            self._namespace.run("ip", "link", "set", "lo", "up")
+            self.ip("link set lo up")
 
     def port(
         self, name: str, *addresses: str, ethernet: bool = True, mtu: int = 1500, master: str = "", mac: str = ""
@@ -224,11 +224,14 @@ class Node:
         self._fence.wait()
         self._read()
         self._dump()
-        self._before = dump.interfaces(self._namespace)
+        self._before = self._interfaces()
         self._trace.read()
 
     def _dump(self) -> None:
         dump.take(self._namespace, self.recording.folder, self.ipv6, self._backend)
+
+    def _interfaces(self) -> dict[str, dict[str, int]]:
+        return dump.interfaces(self._namespace)
 
     def receive(self, interface: str, frame: bytes | Packet) -> Frames:
         """Let one frame arrive at a port; what comes out of all ports by then."""
@@ -312,7 +315,7 @@ class Node:
         self.recording.choices.setdefault(kind, []).extend(values)
 
     def finish(self) -> Recording:
-        after = dump.interfaces(self._namespace)
+        after = self._interfaces()
         self.recording.interfaces = {
             name: {what: count - self._before.get(name, {}).get(what, 0) for what, count in counts.items()}
             for name, counts in after.items()
