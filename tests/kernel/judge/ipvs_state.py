@@ -8,7 +8,7 @@ from judge.namespace import Namespace
 # Words of ipvsadm, by the name under which its text is kept.
 TOOLS = {
     "-Ln": ("-Ln",),
-    "-Ln --stats": ("-Ln", "--stats", "--exact"),
+    "-Ln --stats --exact": ("-Ln", "--stats", "--exact"),
     "-Lnc": ("-Lnc",),
 }
 
@@ -61,11 +61,21 @@ def _read(namespace: Namespace, name: str) -> str:
 
 
 def glance(namespace: Namespace) -> dict[str, str]:
-    """Without any tool: /proc/net/ip_vs and /proc/net/ip_vs_conn, the latter as `ipvsadm -Lnc` prints it."""
+    """What `ipvsadm -Ln` and `-Lnc` say, from /proc: without options of services, and without headings."""
     return {
-        "services": _read(namespace, "ip_vs"),
-        "connections": connections(_read(namespace, "ip_vs_conn")),
+        "-Ln": services(_read(namespace, "ip_vs")),
+        "-Lnc": connections(_read(namespace, "ip_vs_conn")),
     }
+
+
+def services(text: str) -> str:
+    """Rows of /proc/net/ip_vs as rows of `ipvsadm -Ln`."""
+    rows = []
+    for line in text.splitlines()[3:]:
+        protocol, name, *rest = line.split()
+        told = str(int(name, 16)) if protocol == "FWM" else _told(name)
+        rows.append(f"  -> {told} {' '.join(rest)}" if protocol == "->" else f"{protocol} {told} {rest[0]}")
+    return "".join(f"{row}\n" for row in rows)
 
 
 def _endpoint(address: str, port: str) -> str:
