@@ -64,7 +64,8 @@ $(BUILT): $(SOURCES) | $(VENV)/.run
 build: $(BUILT)
 
 # The kernel is the judge of a part of the tests; without its tools (or without root) they are skipped, and say so.
-TOOLS := iptables:iptables nft:nftables conntrack:conntrack ipset:ipset ip:iproute2 ethtool:ethtool tshark:tshark
+TOOLS := iptables:iptables nft:nftables conntrack:conntrack ipset:ipset ip:iproute2 ethtool:ethtool tshark:tshark \
+	linux.uml:user-mode-linux ipvsadm:ipvsadm
 tools:
 	@missing=''; for t in $(TOOLS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $${t%%:*} >/dev/null || missing="$$missing $${t##*:}"; done; \
 	if [ -n "$$missing" ]; then \

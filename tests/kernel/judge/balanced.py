@@ -105,7 +105,6 @@ def plain(node: IpvsNode, protocol: str = "tcp", servers: int = 3, device: str =
         link add {device} type dummy
         addr add {vip}/{32 if node.family == 4 else 128} dev {device}
     """)
-    node.sysctl("net.ipv4.vs.conntrack = 0")
     peers = {
         number: node.peer("eth1", address(node.family, 2, number), neighbour=number != 2)
         for number in range(2, servers + 2)

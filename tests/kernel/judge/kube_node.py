@@ -169,9 +169,7 @@ class KubeNode:
             "LOAD-BALANCER-SOURCE-CIDR": "hash:ip,port,net",
             "IPVS-IPS": "hash:ip",
         }
-        lines = [
-            f"create {_set_name(self.node.family, name)} {kind} family {family}" for name, kind in kinds.items()
-        ]
+        lines = [f"create {_set_name(self.node.family, name)} {kind} family {family}" for name, kind in kinds.items()]
         lines.append(f"create {p}HEALTH-CHECK-NODE-PORT bitmap:port range 0-65535")
         for name in ("NODE-PORT", "NODE-PORT-LOCAL"):
             if self.protocol == "sctp":
@@ -185,7 +183,9 @@ class KubeNode:
         lines += [f"add {p}IPVS-IPS {ip}" for ip in (self.cluster_ip, self.external_ip, self.balancer_ip)]
         if ranges:
             lines.append(f"add {p}LOAD-BALANCER-FW {self.balancer_ip},{served}")
-            lines.append(f"add {_set_name(self.node.family, 'LOAD-BALANCER-SOURCE-CIDR')} {self.balancer_ip},{served},{ranges}")
+            lines.append(
+                f"add {_set_name(self.node.family, 'LOAD-BALANCER-SOURCE-CIDR')} {self.balancer_ip},{served},{ranges}"
+            )
         names = ["NODE-PORT", *(["NODE-PORT-LOCAL"] if local else [])]
         for name in names:
             if self.protocol == "sctp":

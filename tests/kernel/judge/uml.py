@@ -130,7 +130,11 @@ class _Guest:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={"LD_PRELOAD": str(library), "HOME": str(control), "TMPDIR": "/dev/shm" if os.access("/dev/shm", os.W_OK) else str(control)},
+                env={
+                    "LD_PRELOAD": str(library),
+                    "HOME": str(control),
+                    "TMPDIR": "/dev/shm" if os.access("/dev/shm", os.W_OK) else str(control),
+                },
                 start_new_session=True,
             )
 

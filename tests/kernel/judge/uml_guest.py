@@ -26,7 +26,7 @@ _MODULES = """
     ip_set_hash_net ip_set_list_set
     ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_lblc ip_vs_lblcr ip_vs_sh ip_vs_dh ip_vs_sed ip_vs_nq ip_vs_mh
     ip_vs_fo ip_vs_ovf
-""".split()
+"""
 
 
 def _check(result: int, what: str) -> None:
@@ -67,7 +67,7 @@ def main() -> None:
     mount("hostfs", str(_RESULTS), sys.argv[1])
     os.environ["TMPDIR"] = "/run"
     os.chdir("/")
-    load(_MODULES)
+    load(_MODULES.split())
     Path("/proc/sys/kernel/modprobe").write_text("\n")
     if not os.path.exists("/dev/net/tun"):
         mount("tmpfs", "/dev")

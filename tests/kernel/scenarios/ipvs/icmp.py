@@ -72,7 +72,9 @@ def about_nothing_known(node: IpvsNode) -> None:
     web.client.send(icmp_error("port unreachable", stranger), to=server)
     back = web.client.packet(UDP(sport=50000, dport=8080) / b"x", server)
     server.send(icmp_error("port unreachable", back), to=web.client)
-    web.client.send(icmp_error("port unreachable", web.client.packet(UDP(sport=1, dport=80) / b"x", web.vip)), to=web.vip)
+    web.client.send(
+        icmp_error("port unreachable", web.client.packet(UDP(sport=1, dport=80) / b"x", web.vip)), to=web.vip
+    )
 
 
 @scenario(families=(4, 6))

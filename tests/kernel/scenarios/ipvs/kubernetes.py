@@ -94,7 +94,9 @@ def load_balancer_source_ranges(node: IpvsNode) -> None:
 @scenario(families=(4, 6))
 def no_endpoints(node: IpvsNode) -> None:
     """A service without endpoints: port unreachable from its address, to pods and to the world."""
-    kube = KubeNode(node, )
+    kube = KubeNode(
+        node,
+    )
     kube.remove("far")
     kube.first("pod", kube.cluster_ip, 80)
     kube.first("world", kube.node_ip, NODE_PORT, 40001)

@@ -5,6 +5,7 @@ from judge.ipvs_node import IpvsNode
 from judge.scenario import scenario
 from scapy.layers.inet import UDP
 
+
 def clients(node: IpvsNode, count: int) -> list:
     return [node.peer("eth0", address(node.family, 1, 10 + i)) for i in range(count)]
 
