@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 warnings.filterwarnings("ignore", module="scapy")
 
 from judge import emulated, namespace, show, uml
-from judge.choices import FRAGMENT_ID, IP_ID, TUNNEL_PORT, from_frames
+from judge.choices import FLOW_LABEL, FRAGMENT_ID, IP_ID, TUNNEL_PORT, from_frames
 from judge.compare import compare
 from judge.recording import Recording
 from judge.scenario import Kernel, Scenario, load
@@ -146,6 +146,8 @@ def _repeat(kernel: Asked, asked: Scenario, folder: Path, times: int) -> bool:
             masks += ("ip id",)
         if FRAGMENT_ID in chosen:
             masks += ("ipv6 fragment id",)
+        if FLOW_LABEL in chosen:
+            masks += ("flow label",)
         if TUNNEL_PORT in chosen:
             masks += ("tunnel",)
         if [step.kind for step in first.steps] != [step.kind for step in again.steps]:

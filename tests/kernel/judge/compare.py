@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6MLReport2, IPv6ExtHdrFragment
+from scapy.layers.inet6 import ICMPv6MLReport2, IPv6, IPv6ExtHdrFragment
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
 
@@ -62,6 +62,7 @@ MASKS: dict[str, Callable[[Packet], None]] = {
     "tcp sequence": _clear(TCP, "seq", "ack", "chksum"),
     "ports": _clear(UDP, "sport", "dport", "chksum"),
     "tunnel": _clear_tunnel,
+    "flow label": _clear(IPv6, "fl"),
     "ipv6 fragment id": _clear(IPv6ExtHdrFragment, "id"),
 }
 

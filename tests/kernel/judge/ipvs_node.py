@@ -1,6 +1,7 @@
 """A node with IPVS, inside the kernel that has it: virtual services, and what can be seen of them."""
 
 import json
+import time
 from pathlib import Path
 
 from judge import dump, ipvs_state
@@ -8,9 +9,11 @@ from judge.drops import DropTrace
 from judge.namespace import Fence
 from judge.node import Node, now_ns
 from judge.recording import Recording, Step
+from judge.talk import Frames
 
 _IPVS = "net.ipv4.vs."
 _SETTINGS: dict[tuple[bool, str], dict[str, str]] = {}  # by IPv6 or not, and the links: of the first such namespace
+_TICKS = 0.03  # seconds; the kernel's clock ticks every 0.01
 _SUMMED = 2.5  # seconds after which the kernel has added up its statistics
 
 
@@ -129,6 +132,11 @@ class IpvsNode(Node):
             for family, any_rules in self._has_rules.items()
             if any_rules
         }
+
+    def _finish(self, step: Step) -> Frames:
+        """A connection that is given up goes with the next tick of the clock: let it, so that nobody looks in between."""
+        time.sleep(_TICKS)
+        return super()._finish(step)
 
     def look(self, step: Step | None = None) -> None:
         step = step or self.recording.steps[-1]

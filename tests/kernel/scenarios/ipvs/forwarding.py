@@ -1,6 +1,7 @@
 """How a packet comes to its server: masquerading, direct routing, tunnels, the node itself."""
 
 from judge.balanced import PORT, balanced, plain
+from judge.choices import TUNNEL_PORT
 from judge.ipvs_node import IpvsNode
 from judge.scenario import scenario
 from judge.talk import reply
@@ -85,12 +86,12 @@ def tunnel_too_big(node: IpvsNode) -> None:
             web.client.send(UDP(sport=40000, dport=PORT) / bytes(size - 40), to=web.vip)
 
 
-@scenario()
+@scenario(random="the source ports")
 def tunnel_gue(node: IpvsNode) -> None:
     """Tunnelling in UDP (GUE)."""
     web = routed(node, "-i --tun-type gue --tun-port 6080 --tun-nocsum")
-    web.first(40000)
-    web.first(40001)
+    for sport in (40000, 40001):
+        node.chose(TUNNEL_PORT, web.first(sport).only("eth1")[UDP].sport)
 
 
 @scenario()

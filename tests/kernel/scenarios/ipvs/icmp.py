@@ -174,6 +174,5 @@ def other_messages(node: IpvsNode) -> None:
     """Messages that are no errors, and errors that are cut short."""
     web = balanced(node, protocol="udp")
     web.first(40000)
-    web.client.send(ICMP(type=13) / Raw(bytes(12)), to=web.vip)
     web.client.send(ICMP(type=3, code=3) / Raw(b"short"), to=web.vip)
     web.client.send(ICMP(type=5, code=1) / Raw(bytes(28)), to=web.vip)

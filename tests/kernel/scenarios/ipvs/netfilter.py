@@ -1,9 +1,11 @@
 """IPVS among the rules: which hooks see what, conntrack=0 and 1, masquerading after IPVS."""
 
 from judge.balanced import Balancer, balanced
+from judge.choices import PORT
 from judge.ipvs_node import IpvsNode
 from judge.scenario import scenario
 from judge.talk import reply
+from scapy.layers.inet import UDP
 
 HOOKS = {
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
@@ -106,15 +108,17 @@ def masquerade_without_conntrack(node: IpvsNode) -> None:
     conversation(web)
 
 
-@scenario()
+@scenario(random="the second client's port")
 def masquerade_of_a_second_client(node: IpvsNode) -> None:
     """Two clients with the same port to one server behind the node's address: another port for the second."""
-    web = balanced(node, weights=(1,), protocol="sctp")
+    web = balanced(node, weights=(1,), protocol="udp")
     node.sysctl("net.ipv4.vs.conntrack = 1")
     other = node.peer("eth0", "10.0.1.3")
     node.rules("-t nat -A POSTROUTING -o eth1 -j MASQUERADE")
     web.first(40000)
-    web.first(40001, other)
+    request = web.first(40000, other).only("eth1")
+    assert request[UDP].sport != 40000
+    node.chose(PORT, request[UDP].sport)
 
 
 @scenario()

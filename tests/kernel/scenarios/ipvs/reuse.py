@@ -95,7 +95,7 @@ def in_established_of_a_quiesced_server(node: IpvsNode) -> None:
 
 @scenario()
 def in_established_of_a_quiesced_server_mode_0(node: IpvsNode) -> None:
-    """The same in mode 0: the old server, though it weighs 0."""
+    """The same in mode 0: expire_nodest_conn decides, not the mode."""
     web = balanced(node)
     node.sysctl("net.ipv4.vs.expire_nodest_conn = 1\nnet.ipv4.vs.conn_reuse_mode = 0")
     talk = web.talk()
