@@ -63,6 +63,7 @@ MASKS: dict[str, Callable[[Packet], None]] = {
     "ports": _clear(UDP, "sport", "dport", "chksum"),
     "tunnel": _clear_tunnel,
     "flow label": _clear(IPv6, "fl"),
+    "time left": lambda packet: None,  # of connections of IPVS
     "ipv6 fragment id": _clear(IPv6ExtHdrFragment, "id"),
 }
 
@@ -277,7 +278,7 @@ def balanced_services(text: str) -> dict[str, str]:
     return rows
 
 
-def _balancing(index: int, ours: dict[str, str], theirs: dict[str, str], whole: bool) -> list[Difference]:
+def _balancing(index: int, ours: dict[str, str], theirs: dict[str, str], whole: bool, times: bool) -> list[Difference]:
     found = []
     for words, text in ours.items():
         other = theirs.get(words, "")
@@ -288,7 +289,7 @@ def _balancing(index: int, ours: dict[str, str], theirs: dict[str, str], whole: 
                     found.append(
                         Difference(index, words, *(row if row in rows else "nothing" for rows in (left, right)))
                     )
-                elif abs(left[row] - right[row]) > _SLACK:
+                elif times and abs(left[row] - right[row]) > _SLACK:
                     found.append(Difference(index, f"time left of {row}", f"{left[row]} s", f"{right[row]} s"))
             continue
         one, two = balanced_services(text), balanced_services(other)
@@ -315,7 +316,7 @@ def compare(kernel: Recording, emulator: Recording, masks: tuple[str, ...] = ())
         found += _rules(index, ours.rules, theirs.rules)
         if ours.connections is not None and theirs.connections is not None:
             found += _connections(index, ours.connections, theirs.connections, masks == ("chosen",))
-        found += _balancing(index, ours.ipvs, theirs.ipvs, whole="-Ln --stats --exact" in ours.ipvs)
+        found += _balancing(index, ours.ipvs, theirs.ipvs, "-Ln --stats --exact" in ours.ipvs, "time left" not in masks)
     for name, counts in kernel.interfaces.items():
         other = emulator.interfaces.get(name)
         if other is None:

@@ -72,7 +72,7 @@ def one_packet(node: IpvsNode) -> None:
 
 @scenario(families=(4, 6))
 def one_packet_and_its_answer(node: IpvsNode) -> None:
-    """One-packet scheduling: the answer finds its way back, for the service's servers are known."""
+    """One-packet scheduling: there is no connection, so the answer passes with the server's own address."""
     web = balanced(node, protocol="udp", service="-o")
     frames = web.first(40000)
     server = web.servers[web.number(frames)]

@@ -45,7 +45,7 @@ def and_masqueraded(node: IpvsNode) -> None:
 
 @scenario(families=(4, 6))
 def without_a_server(node: IpvsNode) -> None:
-    """No server: the node's socket hears of it."""
+    """No server: the socket hears that it is not permitted, and no error is sent."""
     web = balanced(node, weights=(0,), protocol="udp")
     own(web, UDP(sport=40000, dport=80) / b"query")
 

@@ -40,7 +40,7 @@ def template_runs_out(node: IpvsNode) -> None:
     assert web.picks([40003])[0] != first
 
 
-@scenario()
+@scenario(masks=("time left",))
 def template_outlives_its_time_with_connections(node: IpvsNode) -> None:
     """A template whose time is over stays a minute at a time while connections live."""
     web = balanced(node, service="-p 10")
