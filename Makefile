@@ -71,8 +71,9 @@ tools:
 	if [ -n "$$missing" ]; then \
 		if [ -n '$(APT)' ]; then \
 			echo "installing$$missing"; \
-			{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; } \
-			|| echo "apt-get failed: tests that need$$missing will be skipped" >&2; \
+			apt-get -qq update; for p in $$missing; do \
+				DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$p >/dev/null \
+				|| echo "apt-get failed: tests that need $$p will be skipped" >&2; done; \
 		else echo "not installed:$$missing: tests that need them will be skipped" >&2; fi; fi
 
 # -- what people run -------------------------------------------------------------------------------------------

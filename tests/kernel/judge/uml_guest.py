@@ -82,7 +82,7 @@ def main() -> None:
     from judge.ipvs_node import IpvsNode
     from judge.recording import Recording
 
-    print(f"ready after {time.monotonic():.2f} s", flush=True)
+    print(f"{uml.READY} {time.monotonic():.2f} s", flush=True)
     known = scenario.load("scenarios.ipvs")
     kernel = scenario.Kernel(node=IpvsNode)
     for name in (_RESULTS / sys.argv[2]).read_text().splitlines():
