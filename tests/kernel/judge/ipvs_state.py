@@ -1,9 +1,12 @@
 """What the kernel tells of IPVS: /proc after every step, ipvsadm at the end, and the files of a dump."""
 
 import os
+import re
 from ipaddress import ip_address
 
 from judge.namespace import Namespace
+
+_WRITTEN_OUT = re.compile(r"\b(?:[0-9a-f]{4}:){7}[0-9a-f]{4}\b")  # IPv6 addresses of /proc
 
 # Words of ipvsadm, by the name under which its text is kept.
 TOOLS = {
@@ -97,7 +100,8 @@ def connections(text: str) -> str:
 
 def netfilter_connections(namespace: Namespace) -> str:
     """What `conntrack -L -o extended` says, from /proc."""
-    return _read(namespace, "nf_conntrack").replace(" zone=0", "")
+    text = _read(namespace, "nf_conntrack").replace(" zone=0", "")
+    return _WRITTEN_OUT.sub(lambda match: str(ip_address(match[0])), text)
 
 
 def sysctls(namespace: Namespace) -> dict[str, str]:
