@@ -64,14 +64,16 @@ $(BUILT): $(SOURCES) | $(VENV)/.run
 build: $(BUILT)
 
 # The kernel is the judge of a part of the tests; without its tools (or without root) they are skipped, and say so.
-TOOLS := iptables:iptables nft:nftables conntrack:conntrack ipset:ipset ip:iproute2 ethtool:ethtool tshark:tshark
+TOOLS := iptables:iptables nft:nftables conntrack:conntrack ipset:ipset ip:iproute2 ethtool:ethtool tshark:tshark \
+	linux.uml:user-mode-linux ipvsadm:ipvsadm
 tools:
 	@missing=''; for t in $(TOOLS); do PATH="$$PATH:/usr/sbin:/sbin" command -v $${t%%:*} >/dev/null || missing="$$missing $${t##*:}"; done; \
 	if [ -n "$$missing" ]; then \
 		if [ -n '$(APT)' ]; then \
 			echo "installing$$missing"; \
-			{ apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; } \
-			|| echo "apt-get failed: tests that need$$missing will be skipped" >&2; \
+			apt-get -qq update; for p in $$missing; do \
+				DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$p >/dev/null \
+				|| echo "apt-get failed: tests that need $$p will be skipped" >&2; done; \
 		else echo "not installed:$$missing: tests that need them will be skipped" >&2; fi; fi
 
 # -- what people run -------------------------------------------------------------------------------------------

@@ -4,23 +4,60 @@ python tests/kernel/diff.py forwarding/ttl_falls_by_one     both sides; exit sta
 python tests/kernel/diff.py --kernel nat/                   the kernel's side of every scenario that begins so
 python tests/kernel/diff.py --repeat 5 nat/                 does the kernel do the same every time?
 python tests/kernel/diff.py --list                          names and what they show
+python tests/kernel/diff.py ipvs/icmp/ping                  a name that begins with ipvs/ is asked of user-mode Linux
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 warnings.filterwarnings("ignore", module="scapy")
 
-from judge import emulated, namespace, show
-from judge.choices import FRAGMENT_ID, IP_ID, TUNNEL_PORT, from_frames
+from judge import emulated, namespace, show, uml
+from judge.choices import FLOW_LABEL, FRAGMENT_ID, IP_ID, TUNNEL_PORT, from_frames
 from judge.compare import compare
+from judge.recording import Recording
 from judge.scenario import Kernel, Scenario, load
+
+
+class Asked(Protocol):
+    """A kernel that runs scenarios."""
+
+    def run(self, asked: Scenario, folder: Path) -> Recording: ...
+
+    def close(self) -> None: ...
+
+
+class UserMode:
+    """The kernel of our own, which works through all scenarios in one go, and again where one is asked for again."""
+
+    def __init__(self, chosen: list[Scenario]) -> None:
+        self._names = [asked.name for asked in chosen]
+        self._done: dict[str, list[uml.Done]] = {asked.name: [] for asked in chosen}
+
+    def run(self, asked: Scenario, folder: Path) -> Recording:
+        if not self._done[asked.name]:
+            root = folder
+            for _ in asked.name.split("/"):
+                root = root.parent
+            for name, done in uml.run(self._names, root, boots=min(2, os.cpu_count() or 1)).items():
+                self._done[name].append(done)
+        done = self._done[asked.name].pop(0)
+        if done.error:
+            error = RuntimeError(done.error)
+            error.recording = done.recording  # type: ignore[attr-defined]
+            raise error
+        return done.recording
+
+    def close(self) -> None:
+        pass
 
 
 def main() -> int:
@@ -34,9 +71,13 @@ def main() -> int:
     parser.add_argument("--brief", action="store_true", help="one line, and the first differences")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave the dumps here")
     arguments = parser.parse_args()
-    chosen = [asked for name, asked in load().items() if name.startswith(arguments.scenario)]
-    if arguments.scenario in load():
-        chosen = [load()[arguments.scenario]]
+    balancing = arguments.scenario.split("/")[0] == "ipvs"
+    known = load("scenarios.ipvs" if balancing else "scenarios")
+    chosen = [asked for name, asked in known.items() if name.startswith(arguments.scenario)]
+    if arguments.scenario in known:
+        chosen = [known[arguments.scenario]]
+    elif arguments.list and not arguments.scenario:
+        chosen += load("scenarios.ipvs").values()
     if arguments.list:
         for asked in chosen:
             print(f"{asked.name:<60} {asked.shows}")
@@ -44,14 +85,15 @@ def main() -> int:
     if not chosen:
         print(f"no scenario begins with {arguments.scenario!r}", file=sys.stderr)
         return 2
-    if why := namespace.unavailable():
+    if why := uml.unavailable() if balancing else namespace.unavailable():
         print(f"the kernel cannot be asked: {why}", file=sys.stderr)
         return 2
     alone = arguments.kernel or arguments.repeat
-    if not alone and (why := emulated.unavailable()):
+    why = emulated.unavailable() or ("the emulator has no IPVS" if balancing and not emulated.balances() else None)
+    if not alone and why:
         print(why, file=sys.stderr)
         return 2
-    kernel = Kernel()
+    kernel: Asked = UserMode(chosen) if balancing else Kernel()
     wrong = 0
     try:
         with tempfile.TemporaryDirectory(prefix="jdg-") as temporary:
@@ -79,7 +121,7 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _both(kernel: Kernel, asked: Scenario, folder: Path, brief: bool) -> bool:
+def _both(kernel: Asked, asked: Scenario, folder: Path, brief: bool) -> bool:
     ours = kernel.run(asked, folder)
     theirs = emulated.run(ours)
     found = compare(ours, theirs, asked.masks)
@@ -92,7 +134,7 @@ def _both(kernel: Kernel, asked: Scenario, folder: Path, brief: bool) -> bool:
     return not found
 
 
-def _repeat(kernel: Kernel, asked: Scenario, folder: Path, times: int) -> bool:
+def _repeat(kernel: Asked, asked: Scenario, folder: Path, times: int) -> bool:
     """Run again and again; what is random by nature is masked."""
     first = kernel.run(asked, folder)
     began = time.monotonic()
@@ -104,6 +146,8 @@ def _repeat(kernel: Kernel, asked: Scenario, folder: Path, times: int) -> bool:
             masks += ("ip id",)
         if FRAGMENT_ID in chosen:
             masks += ("ipv6 fragment id",)
+        if FLOW_LABEL in chosen:
+            masks += ("flow label",)
         if TUNNEL_PORT in chosen:
             masks += ("tunnel",)
         if [step.kind for step in first.steps] != [step.kind for step in again.steps]:

@@ -12,5 +12,9 @@ recording.py   what went in, what came out, and the state after each step
 choices.py     what the kernel chose at random, read from what it sent
 emulated.py    the same recording made by the emulator
 compare.py     two recordings held against each other
+uml.py         the kernel with IPVS: user-mode Linux boots, works through scenarios, and writes their recordings
+uml_guest.py   the program inside it; uml_host.c is what it needs of this machine
+ipvs_node.py   a node with virtual services; ipvs_state.py, what the kernel says of them
+balanced.py    one service and its servers, for scenarios; kube_node.py, a node under kube-proxy in IPVS mode
 show.py        two recordings next to each other, for people
 """

@@ -35,6 +35,20 @@ def _batch(namespace: Namespace, options: list[str], commands: list[str]) -> lis
 def take(namespace: Namespace, folder: Path, ipv6: bool, backend: str = BACKEND) -> None:
     """Write the files of a host's dump into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
+    files = network(namespace, ipv6)
+    files["fdb.json"] = namespace.run("bridge", "-json", "fdb", "show")
+    files["iptables.save"] = rules(namespace, 4, backend)
+    if ipv6:
+        files["ip6tables.save"] = rules(namespace, 6, backend)
+    files["ipset.save"] = namespace.run("ipset", "save")
+    files["sysctl.txt"] = namespace.run("sysctl", "-a", "--pattern", r"^net\.")
+    files["conntrack.txt"] = connections(namespace)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def network(namespace: Namespace, ipv6: bool) -> dict[str, str]:
+    """The files that `ip` prints."""
     files = {"links.json": namespace.run("ip", "-details", "-json", "link", "show")}
     questions = {
         "addresses.json": "address show",
@@ -47,15 +61,7 @@ def take(namespace: Namespace, folder: Path, ipv6: bool, backend: str = BACKEND)
     if ipv6:
         questions = {"routes6.json": "route show table all", "rules6.json": "rule show"}
         files.update(zip(questions, _batch(namespace, ["-6"], list(questions.values())), strict=True))
-    files["fdb.json"] = namespace.run("bridge", "-json", "fdb", "show")
-    files["iptables.save"] = rules(namespace, 4, backend)
-    if ipv6:
-        files["ip6tables.save"] = rules(namespace, 6, backend)
-    files["ipset.save"] = namespace.run("ipset", "save")
-    files["sysctl.txt"] = namespace.run("sysctl", "-a", "--pattern", r"^net\.")
-    files["conntrack.txt"] = connections(namespace)
-    for name, text in files.items():
-        (folder / name).write_text(text)
+    return files
 
 
 def rules(namespace: Namespace, family: int, backend: str = BACKEND) -> str:

@@ -16,6 +16,13 @@ def unavailable() -> str | None:
     return None
 
 
+def balances() -> bool:
+    """Whether the emulator has IPVS."""
+    from dataplane import Host
+
+    return hasattr(Host, "ipvsadm")
+
+
 def run(kernel: Recording) -> Recording:
     """Replay the events of a recording of the kernel."""
     from dataplane import Host, HostConfig
@@ -43,6 +50,11 @@ def run(kernel: Recording) -> Recording:
                 host.restore(step.data.decode(), 6 if kernel.scenario.endswith("/ipv6") else 4)
             elif step.kind == "unplug":
                 host.reconfigure(_without(host.config, step.interface))
+            elif step.kind == "ipvs":
+                host.ipvsadm_restore(step.data.decode())
+            elif step.kind == "sysctl":
+                name, _, value = step.data.decode().partition(" = ")
+                host.reconfigure(host.config.with_(sysctl={**host.config.sysctl, name: value}))
             elif step.kind == "forget":
                 host.delete_connections(_deletion(step.data.decode().split()))
             elif step.kind == "receive":
@@ -52,12 +64,14 @@ def run(kernel: Recording) -> Recording:
         drops = {reason.name: count for reason, count in host.drops().items()}
         step.drops = [(reason, "") for reason, count in drops.items() for _ in range(count - before.get(reason, 0))]
         before = drops
-        if theirs.rules:
+        if theirs.connections is not None:
             host.advance(theirs.looked_ns)
-            step.rules = {4: host.iptables_save(counters=True)}
+            if 4 in theirs.rules:
+                step.rules[4] = host.iptables_save(counters=True)
             if 6 in theirs.rules:
                 step.rules[6] = host.ip6tables_save(counters=True)
             step.connections = host.connections().text()
+            step.ipvs = {words: host.ipvsadm(*words.split()) for words in theirs.ipvs}
         made.steps.append(step)
     made.interfaces = {name: counters._asdict() for name, counters in host.counters().items()}
     return made

@@ -44,7 +44,7 @@ class Node:
     def __init__(self, name: str, folder: Path, family: int, fence: Fence, trace: DropTrace, backend: str = "") -> None:
         self.family = family
         self._backend = backend or dump.BACKEND
-        self.recording = Recording(name, folder)
+        self.recording = Recording(name, folder, traced=trace.available)
         self.look_at_every_step = True
         self._namespace = Namespace()
         self._fence = fence
@@ -73,7 +73,7 @@ class Node:
             self._baseline_done = True
             for name, value in baseline.settings(self.ipv6):
                 self._namespace.sysctl(name, value)
-            self._namespace.run("ip", "link", "set", "lo", "up")
+            self.ip("link set lo up")
 
     def port(
         self, name: str, *addresses: str, ethernet: bool = True, mtu: int = 1500, master: str = "", mac: str = ""
@@ -223,9 +223,15 @@ class Node:
             self._namespace.run(dump.iptables_tool(family, "restore", self._backend), text=text)
         self._fence.wait()
         self._read()
-        dump.take(self._namespace, self.recording.folder, self.ipv6, self._backend)
-        self._before = dump.interfaces(self._namespace)
+        self._dump()
+        self._before = self._interfaces()
         self._trace.read()
+
+    def _dump(self) -> None:
+        dump.take(self._namespace, self.recording.folder, self.ipv6, self._backend)
+
+    def _interfaces(self) -> dict[str, dict[str, int]]:
+        return dump.interfaces(self._namespace)
 
     def receive(self, interface: str, frame: bytes | Packet) -> Frames:
         """Let one frame arrive at a port; what comes out of all ports by then."""
@@ -309,7 +315,7 @@ class Node:
         self.recording.choices.setdefault(kind, []).extend(values)
 
     def finish(self) -> Recording:
-        after = dump.interfaces(self._namespace)
+        after = self._interfaces()
         self.recording.interfaces = {
             name: {what: count - self._before.get(name, {}).get(what, 0) for what, count in counts.items()}
             for name, counts in after.items()

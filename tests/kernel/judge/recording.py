@@ -33,7 +33,8 @@ def decode(data: bytes, ethernet: bool = True) -> Packet:
 class Step:
     """One thing that happened to the node, and everything that could be seen afterwards."""
 
-    # "receive" a frame, "send" a packet of the node's own, "wait", "change" rules, "forget" connections or "unplug" a port
+    # "receive" a frame, "send" a packet of the node's own, "wait", "change" rules, "forget" connections, "unplug" a port,
+    # "ipvs" (lines of ipvsadm) or "sysctl" (one setting)
     kind: str
     time_ns: int  # when; for "wait", the end of the waiting
     interface: str = ""
@@ -46,6 +47,7 @@ class Step:
     looked_ns: int = 0  # when the state was read
     rules: dict[int, str] = field(default_factory=dict)  # by family: iptables-save -c
     connections: str | None = None  # conntrack -L -o extended; None: not read
+    ipvs: dict[str, str] = field(default_factory=dict)  # see ipvs_state.py; empty: not read
 
     @property
     def packet(self) -> Packet:
@@ -63,6 +65,7 @@ class Recording:
     interfaces: dict[str, dict[str, int]] = field(default_factory=dict)  # counters: what the steps added
     listeners: list[tuple[str, int]] = field(default_factory=list)  # sockets of the node: (udp or tcp, port)
     readable: bool = True  # whether what the kernel chose can be read from its frames in the order in which it chose
+    traced: bool = True  # whether the kernel named its reasons for drops
     choices: dict[str, list[int]] = field(default_factory=dict)  # by kind, in the order in which they were made
 
     def frames(self) -> Iterable[Frame]:

@@ -36,7 +36,7 @@ def scenario(
 
     def enter(body: Body) -> Body:
         shows = (body.__doc__ or "").strip().splitlines()[0]
-        subject = body.__module__.rpartition(".")[2]
+        subject = body.__module__.partition(".")[2].replace(".", "/")
         for family in families:
             name = f"{subject}/{body.__name__}" + ("/ipv6" if family == 6 else "")
             if name in SCENARIOS:
@@ -47,27 +47,30 @@ def scenario(
     return enter
 
 
-def load() -> dict[str, Scenario]:
-    """All scenarios of the folder `scenarios`, in the order of files and lines, then the cases of the folder `found`."""
-    from judge.random_case import found  # made of scenarios, and so above this module
+def load(package: str = "scenarios") -> dict[str, Scenario]:
+    """All scenarios of one folder, in the order of files and lines. Those of `scenarios.ipvs` need a kernel that has it;
+    with the others go the cases of the folder `found`."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
+    known = {name: asked for name, asked in SCENARIOS.items() if asked.body.__module__.rpartition(".")[0] == package}
+    if package == "scenarios":
+        from judge.random_case import found  # made of scenarios, and so above this module
 
-    package = importlib.import_module("scenarios")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"scenarios.{module.name}")
-    SCENARIOS.update(found())
-    return SCENARIOS
+        known |= found()
+    return known
 
 
 class Kernel:
     """What one process needs to ask the kernel: a processor of its own, a fence, a trace of drops."""
 
-    def __init__(self, processor: int | None = None) -> None:
+    def __init__(self, processor: int | None = None, node: type[Node] = Node) -> None:
+        self._node = node
         pin(processor)
         self._fence = Fence()
         self._trace = DropTrace()
 
     def run(self, asked: Scenario, folder: Path) -> Recording:
-        node = Node(asked.name, folder, asked.family, self._fence, self._trace, asked.backend)
+        node = self._node(asked.name, folder, asked.family, self._fence, self._trace, asked.backend)
         try:
             try:
                 asked.body(node)

@@ -6,7 +6,16 @@ from collections.abc import Iterable
 
 from scapy.packet import Packet
 
-from judge.compare import Difference, compare, connection_rows, drop_reasons, masked, rule_lines
+from judge.compare import (
+    Difference,
+    balanced_connections,
+    balanced_services,
+    compare,
+    connection_rows,
+    drop_reasons,
+    masked,
+    rule_lines,
+)
 from judge.recording import Frame, Recording, Step, decode
 from judge.scenario import Scenario
 
@@ -25,6 +34,7 @@ def kernel_only(asked: Scenario, recording: Recording) -> str:
             lines.append(f"      refused: {step.refused}")
         lines += [f"      rule {line}" for line in _changed_rules(before, step)]
         lines += [f"      conn {line}" for line in _connection_lines(step)]
+        lines += [f"      ipvs {line}" for line in _balancing_lines(before, step)]
         before = step
     lines.append("")
     lines += _interfaces(recording)
@@ -50,6 +60,7 @@ def both(asked: Scenario, kernel: Recording, emulator: Recording) -> str:
             ("drop", _drop_lines(ours), _drop_lines(theirs)),
             ("rule", _changed_rules(before[0], ours), _changed_rules(before[1], theirs)),
             ("conn", _connection_lines(ours), _connection_lines(theirs)),
+            ("ipvs", _balancing_lines(before[0], ours), _balancing_lines(before[1], theirs)),
         ]
         for word, a_lines, b_lines in rows:
             lines += _aligned(half, word, a_lines, b_lines)
@@ -64,7 +75,7 @@ def _event(step: Step, first: Step) -> str:
     at = (step.time_ns - first.time_ns) / 1e9
     if step.kind == "wait":
         return f"[{at:9.3f} s] wait"
-    if step.kind in ("change", "forget", "unplug"):
+    if step.kind in ("change", "forget", "unplug", "ipvs", "sysctl"):
         return f"[{at:9.3f} s] {step.kind}: {step.interface}{step.data.decode()}"
     place = f"receive at {step.interface}" if step.kind == "receive" else "send"
     return f"[{at:9.3f} s] {place}: {_summary(step.packet)} [{len(step.data)}]"
@@ -121,6 +132,18 @@ def _changed_rules(before: Step | None, step: Step) -> list[str]:
 def _connection_lines(step: Step) -> list[str]:
     rows = connection_rows(step.connections or "").items()
     return sorted(f"{row} ({timeout} s)" for row, (timeout, _) in rows)
+
+
+def _balancing_lines(before: Step | None, step: Step) -> list[str]:
+    """Connections of IPVS, and the servers of which something has changed."""
+    lines = [f"{row} ({left} s)" for row, left in balanced_connections(step.ipvs.get("-Lnc", "")).items()]
+    for words, text in step.ipvs.items():
+        if words != "-Lnc":
+            old = balanced_services(before.ipvs.get(words, "")) if before else {}
+            lines += [
+                f"{words}: {row} {value}" for row, value in balanced_services(text).items() if old.get(row) != value
+            ]
+    return sorted(lines)
 
 
 def _interfaces(recording: Recording) -> list[str]:
