@@ -34,6 +34,7 @@ cdef struct Fdb:
     uint32_t mask
     int32_t count
     int32_t limit
+    uint64_t refused        # entries that were not made because the table was full
 
 
 cdef inline uint32_t fdb_hash(uint64_t mac, int32_t device) noexcept nogil:
@@ -80,6 +81,7 @@ cdef inline FdbEntry *fdb_create(Fdb *fdb, int32_t device, uint64_t mac, uint16_
     cdef FdbEntry *e
     cdef uint32_t at
     if fdb.count >= fdb.limit:
+        fdb.refused += 1
         return NULL
     if fdb.buckets == NULL or <uint32_t>fdb.count > fdb.mask:
         if fdb_grow(fdb) < 0:

@@ -423,6 +423,10 @@ cdef class CompiledHost:
         cdef int i
         return {Reason(i): self.host.drops[i] for i in range(REASON_COUNT) if self.host.drops[i]}
 
+    def refused(self):
+        """Entries that full tables refused: (of bridges, of VXLAN devices)."""
+        return self.host.fdb.refused, self.host.vxlan_fdb.refused
+
     def fragments(self, int kind):
         """What waits to be put together and what became of the rest: (datagrams, bytes charged for them, completed,
         failed, failed because time ran out)."""

@@ -182,6 +182,11 @@ class Host:
         drops: dict[Reason, int] = self._compiled.drops()
         return drops
 
+    def refused(self) -> dict[str, int]:
+        """Entries that were not learnt because a table was full, by table: frames to them are flooded. What a full table
+        makes of packets is told by `drops`."""
+        return dict(zip(("bridge fdb", "vxlan fdb"), self._compiled.refused(), strict=True))
+
     @property
     def now(self) -> int:
         """The host's clock, ns."""
