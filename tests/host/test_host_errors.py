@@ -152,11 +152,11 @@ def test_links_without_details_are_said() -> None:
 
 
 def test_what_is_not_modelled_is_kept_as_text(tmp_path: Path) -> None:
-    (tmp_path / "ipvs.save").write_text("-A -t 10.96.0.1:80 -s rr\n")
+    (tmp_path / "nftables.json").write_text('{"nftables": []}\n')
     config = HostConfig.load(tmp_path)
-    assert config.unmodelled == ("ipvs.save (the whole file)",)
+    assert config.unmodelled == ("nftables.json (the whole file)",)
     config.save(tmp_path / "again")
-    assert (tmp_path / "again" / "ipvs.save").read_text() == "-A -t 10.96.0.1:80 -s rr\n"
+    assert (tmp_path / "again" / "nftables.json").read_text() == '{"nftables": []}\n'
 
 
 def test_a_file_of_an_earlier_dump_does_not_stay(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def inside(*argv: str, text: str = "") -> str:
 
 
 def dumped() -> HostConfig:
-    files = [name for name in COMMANDS if "tables" not in name and name != "ipvs.save"]
+    files = [name for name in COMMANDS if "tables" not in name and not name.startswith("ipvs")]
     return read(HostConfig, {name: inside(*COMMANDS[name]) for name in files})
 
 

@@ -100,6 +100,7 @@ cdef inline Stage wire_cross(Network *net, Host *host, Packet *p, Interface *int
     if p.hops > HOP_LIMIT:
         return drop(net, host, p, Reason.LOOP_LIMIT)
     p.summed = 0
+    p.ipvs = 0
     p.unwrapped = 0
     p.icmp_sockets = 0
     if there != host:

@@ -11,9 +11,10 @@ from dataplane._fast.defrag cimport tracked_defrag
 from dataplane._fast.fib cimport Fib, fib_select_source
 from dataplane._fast.icmp cimport icmp4_error, icmp6_error, tcp_reset
 from dataplane._fast.interface cimport LINK_LOOPBACK
+from dataplane._fast.ipvs_hook cimport IPVS_ACCEPT, ipvs_answer, ipvs_request
 from dataplane._fast.nat cimport NAT_ACCEPT, NAT_DROP, NAT_RULES, NatRange, NatStep, nat_begin, nat_bind
 from dataplane._fast.netfilter cimport (
-    ENTRY_CONFIRM, ENTRY_CONNTRACK, ENTRY_DEFRAG, ENTRY_NAT, ENTRY_TABLE, HookEntry, HookList,
+    ENTRY_CONFIRM, ENTRY_CONNTRACK, ENTRY_DEFRAG, ENTRY_IPVS_ANSWER, ENTRY_IPVS_REQUEST, ENTRY_NAT, ENTRY_TABLE, HookEntry, HookList,
 )
 from dataplane._fast.network cimport Host, Network, drop
 from dataplane._fast.packet cimport (
@@ -211,5 +212,11 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
                 return HOOK_VERDICT_ENDED
         elif entry.kind == ENTRY_DEFRAG:
             if not tracked_defrag(net, host, p, hook):
+                return HOOK_VERDICT_ENDED
+        elif entry.kind == ENTRY_IPVS_ANSWER:
+            if ipvs_answer(net, host, p, hook) != IPVS_ACCEPT:
+                return HOOK_VERDICT_ENDED
+        elif entry.kind == ENTRY_IPVS_REQUEST:
+            if ipvs_request(net, host, p, hook) != IPVS_ACCEPT:
                 return HOOK_VERDICT_ENDED
     return HOOK_VERDICT_ACCEPT

@@ -13,5 +13,6 @@ cdef class CompiledHost:
     cdef readonly object rules4         # CompiledRules or None
     cdef readonly object rules6
     cdef readonly object connections    # ConnectionTable or None
+    cdef readonly object balancer       # Balancer or None
     cdef list recorded                  # arrays of recorded choices
     cdef object attached                # the Walk that it belongs to

@@ -18,6 +18,7 @@ from dataplane._fast.fib cimport (
     LocalAddress, NextHop, PolicyRule, Route, fib_add_hop, fib_add_route, fib_free, fib_index,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
+from dataplane._fast.ipvs cimport Balancer
 from dataplane._fast.neighbour cimport Neighbour, neighbour_create, neighbours_free
 from dataplane._fast.netfilter cimport HookEntry, HookList
 from dataplane._fast.network cimport Host, Vxlan
@@ -384,8 +385,8 @@ cdef class CompiledHost:
         """Register an entry; entries must come in the order of their priorities."""
         cdef HookList *entries = &self.host.netfilter.hooks[0 if family == 4 else 1][hook]
         cdef HookEntry *entry
-        if entries.count == 12:
-            raise ValueError("a hook takes 12 entries")
+        if entries.count == 16:
+            raise ValueError("a hook takes 16 entries")
         entry = &entries.entries[entries.count]
         entries.count += 1
         entry.kind = kind
@@ -402,6 +403,11 @@ cdef class CompiledHost:
     def tracking(self, ConnectionTable connections):
         self.host.netfilter.conntrack = &connections.table
         self.connections = connections
+
+    def balancing(self, Balancer balancer):
+        """Give the host its virtual services."""
+        self.host.ipvs = &balancer.ipvs
+        self.balancer = balancer
 
     def choices(self, int kind, values):
         """Put recorded choices of one kind in place of the generator until they are used up."""

@@ -15,6 +15,8 @@ cpdef enum HookEntryKind:
     ENTRY_CONNTRACK
     ENTRY_NAT
     ENTRY_CONFIRM
+    ENTRY_IPVS_ANSWER
+    ENTRY_IPVS_REQUEST
 
 cdef struct HookEntry:
     uint8_t kind            # HookEntryKind
@@ -22,7 +24,7 @@ cdef struct HookEntry:
     int16_t priority
 
 cdef struct HookList:
-    HookEntry entries[12]
+    HookEntry entries[16]
     uint8_t count
 
 cdef struct Netfilter:

@@ -6,3 +6,5 @@ class HookEntryKind(IntEnum):
     ENTRY_CONNTRACK = 2
     ENTRY_NAT = 3
     ENTRY_CONFIRM = 4
+    ENTRY_IPVS_ANSWER = 5
+    ENTRY_IPVS_REQUEST = 6

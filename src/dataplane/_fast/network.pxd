@@ -13,6 +13,7 @@ from dataplane._fast.netfilter cimport Netfilter
 from dataplane._fast.fib cimport Fib
 from dataplane._fast.chance cimport CHOICE_IP_ID, Chance, chance_generate, chance_recorded
 from dataplane._fast.interface cimport Interface
+from dataplane._fast.ipvs cimport Ipvs
 from dataplane._fast.neighbour cimport Neighbours
 from dataplane._fast.packet cimport Packet
 from dataplane._fast.reason cimport Reason, Verdict, REASON_COUNT
@@ -93,6 +94,7 @@ cdef struct Host:
     Vxlan *vxlans
     int32_t vxlan_count
     Netfilter netfilter
+    Ipvs *ipvs              # NULL: no virtual service
     Reassembly reassembly[3]    # by ReassemblyKind
     Chance chance
     # sysctls of the host as a whole

@@ -93,6 +93,7 @@ cdef struct Packet:
     uint8_t family          # 4 or 6
     uint8_t type            # PacketType
     uint8_t stage           # what the walk does next with it
+    uint8_t ipvs            # IPVS has seen to it on this host (skb->ipvs_property)
     uint8_t skip_hook       # after a nested run: the hooks already done
     # connection
     uint8_t ctinfo

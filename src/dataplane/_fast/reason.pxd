@@ -46,6 +46,8 @@ cpdef enum Reason:
     NETFILTER_REJECT
     CONNTRACK_TABLE_FULL
     CONNTRACK_CLASH
+    IPVS_NO_DEST            # ours: no server to be had, or the connection's is gone
+    IPVS_OLD_CONNTRACK      # ours: netfilter still tracks the connection that this one replaces
     # transport
     TCP_CSUM
     UDP_CSUM

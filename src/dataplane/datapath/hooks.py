@@ -13,6 +13,7 @@ from dataplane._fast.host import CompiledHost
 from dataplane._fast.netfilter import HookEntryKind
 from dataplane._fast.packet import Hook
 from dataplane._fast.ruleset import TableKind
+from dataplane.datapath.compile_ipvs import balancer, ipvs_entries, ipvs_unmodelled
 from dataplane.datapath.compile_rules import compile_rules
 from dataplane.datapath.compile_sets import compile_sets
 from dataplane.host.config import HostConfig
@@ -71,13 +72,17 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
     unmodelled: list[str] = []
     connections: ConnectionTable | None = None
     sets = compile_sets(config.ipsets)
+    if config.ipvs:
+        host.balancing(balancer(config, seed))
+        unmodelled.extend(ipvs_unmodelled(config))
     for family, ruleset in ((4, config.iptables), (6, config.ip6tables)):
+        entries: list[tuple[int, Hook, HookEntryKind, int]] = ipvs_entries(config, family)
         if ruleset is None or not ruleset.tables:
+            _register(host, family, entries)
             continue
         host.rules(family, compile_rules(ruleset, slots, sets))
         unmodelled.extend(ruleset.unmodelled)
         unmodelled.extend(helpers(ruleset))
-        entries: list[tuple[int, Hook, HookEntryKind, int]] = []
         for table in ruleset.tables:
             if table.name in TABLES:
                 kind, priority, hooks = TABLES[table.name]
@@ -93,11 +98,15 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
                 entries.append((CONNTRACK, hook, HookEntryKind.ENTRY_CONNTRACK, 0))
             for hook in (Hook.HOOK_INPUT, Hook.HOOK_POSTROUTING):
                 entries.append((CONFIRM, hook, HookEntryKind.ENTRY_CONFIRM, 0))
-        for priority, hook, entry, table_kind in sorted(entries):
-            host.hook(family, int(hook), int(entry), table_kind, priority)
+        _register(host, family, entries)
     if connections is not None and config.sysctl.get("net.netfilter.nf_conntrack_helper", "0") != "0":
         unmodelled.append("net.netfilter.nf_conntrack_helper: connections that helpers expect")
     return unmodelled
+
+
+def _register(host: CompiledHost, family: int, entries: list[tuple[int, Hook, HookEntryKind, int]]) -> None:
+    for priority, hook, entry, table_kind in sorted(entries):
+        host.hook(family, int(hook), int(entry), table_kind, priority)
 
 
 def helpers(ruleset: Ruleset) -> Iterator[str]:

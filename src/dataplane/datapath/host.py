@@ -16,6 +16,7 @@ from dataplane.datapath.running_host import RunningHost
 from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
 from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
+from dataplane.host.ipvs import VirtualService
 from dataplane.host.restore import Restore
 
 if TYPE_CHECKING:
@@ -157,6 +158,18 @@ class Host:
         would; what does not differ goes on as it was. Rules are changed by `restore`."""
         self.unmodelled = (*self.unmodelled, *reconfigure(self._running, config))
         self.config = self._running.config
+
+    def balance(self, services: Iterable[VirtualService]) -> None:
+        """Give the host these virtual services and servers, now, as `ipvsadm` would: what is new is added in the order
+        given, what is gone is removed, and connections stay as they are. ModelError where it had none before."""
+        self._running.balance(tuple(services))
+        self.config = self._running.config
+
+    def ipvsadm(self, words: str) -> str:
+        """What `ipvsadm` prints now for "-Ln", "-Ln --stats", "-Ln --stats --exact" or "-Lnc". ModelError for others."""
+        from dataplane.datapath.ipvs_rows import ipvsadm
+
+        return ipvsadm(self._compiled.balancer, self._running.config, words, self._walk.now)
 
     def delete_connections(self, delete: ConntrackDelete | ConntrackReconcile) -> int:
         """Forget connections, as `conntrack -D` does; how many there were."""

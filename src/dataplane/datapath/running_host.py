@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataplane._fast.conntrack_delete import delete_connections
 from dataplane._fast.host import CompiledHost
 from dataplane.datapath.compile import Compiled
+from dataplane.datapath.compile_ipvs import rebalance
 from dataplane.datapath.compile_sets import Sets, refused_sets
 from dataplane.datapath.hooks import counted
 from dataplane.datapath.running_rules import NAMES_INTERFACE, RunningRules
@@ -14,6 +15,7 @@ from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
 from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
 from dataplane.host.iptables import Ruleset
+from dataplane.host.ipvs import VirtualService
 from dataplane.host.restore import Restore
 
 
@@ -38,6 +40,15 @@ class RunningHost:
         if self.host.connections is None:
             return 0
         return delete_connections(self.host.connections, now, delete.protocol, delete.family, delete.stale)
+
+    def balance(self, services: tuple[VirtualService, ...]) -> None:
+        """Change the virtual services and their servers as `ipvsadm` would, now; connections stay as they are.
+
+        ModelError where the host has none at all: what is at its hooks is settled when it is compiled."""
+        if self.host.balancer is None:
+            raise ModelError(f"host {self.config.name!r} has no virtual services")
+        rebalance(self.host.balancer, self.config.ipvs, services)
+        self.config = self.config.with_(ipvs=services)
 
     def rules(self, family: int) -> RunningRules:
         """The host's rules of one family, ready to be changed."""

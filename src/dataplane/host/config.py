@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dataplane.host.conntrack import ConnectionRow, ConnectionTuple
 from dataplane.host.ipset import IpSet, IpSetEntry
+from dataplane.host.ipvs import IpvsTimeouts, RealServer, VirtualService
 from dataplane.host.notation import mac_number, mac_text
 from dataplane.host.sysctl import Sysctl
 
@@ -40,13 +41,16 @@ __all__ = [
     "IPNetwork",
     "IpSet",
     "IpSetEntry",
+    "IpvsTimeouts",
     "Link",
     "Neighbour",
     "NextHop",
     "PolicyRule",
     "Raw",
+    "RealServer",
     "Route",
     "Tun",
+    "VirtualService",
     "Vxlan",
     "mac_number",
     "mac_text",
@@ -445,12 +449,14 @@ class HostConfig:
     ipsets: tuple[IpSet, ...] = ()
     sysctl: Mapping[str, str] = field(default_factory=Sysctl)
     connections: tuple[ConnectionRow, ...] = ()
-    kept: Mapping[str, str] = field(default_factory=dict)  # files of a dump that are kept as text: ipvs.save, ...
+    ipvs: tuple[VirtualService, ...] = ()
+    ipvs_timeouts: IpvsTimeouts = field(default_factory=IpvsTimeouts)
+    kept: Mapping[str, str] = field(default_factory=dict)  # files of a dump that are kept as text: nftables.json
     unmodelled: tuple[str, ...] = field(default=(), compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("links", "addresses", "routes", "rules", "neighbours", "fdb", "ipsets", "connections"):
+        for name in ("links", "addresses", "routes", "rules", "neighbours", "fdb", "ipsets", "connections", "ipvs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not isinstance(self.sysctl, Sysctl):
             object.__setattr__(self, "sysctl", Sysctl(self.sysctl))

@@ -12,7 +12,9 @@
 | ipset.save | ipset save |
 | sysctl.txt | sysctl -a |
 | conntrack.txt | conntrack -L -o extended |
-| ipvs.save, nftables.json | kept as they are |
+| ipvs.save | ipvsadm --save --numeric |
+| ipvs-timeout.txt | ipvsadm -L --timeout |
+| nftables.json | kept as it is |
 
 What was read and not changed is written back byte for byte, with these exceptions: texts that another version of a
 tool lays out otherwise (a warning names them), empty objects in a list, comments and blank lines, and the IPv6 part of
@@ -27,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from dataplane.errors import DumpError
-from dataplane.host import addresses, conntrack, fdb, ipset, links, neighbours, policy, routes, sysctl
+from dataplane.host import addresses, conntrack, fdb, ipset, ipvs, links, neighbours, policy, routes, sysctl
 from dataplane.host.config import FdbEntry, HostConfig, Link, Neighbour, PolicyRule, Route
 from dataplane.host.notation import address_text, mac_text
 from dataplane.host.notes import Notes
@@ -52,13 +54,14 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "ip6tables.save": ("ip6tables-save", "-c"),
     "ipset.save": ("ipset", "save"),
     "ipvs.save": ("ipvsadm", "--save", "--numeric"),
+    "ipvs-timeout.txt": ("ipvsadm", "-L", "--timeout"),
     "nftables.json": ("nft", "--json", "list", "ruleset"),
     "sysctl.txt": ("sysctl", "-a"),
     "conntrack.txt": ("conntrack", "-L", "-o", "extended"),
 }
 """The files of a dump, and for each the command that prints it in the host's network namespace."""
 
-KEPT = ("ipvs.save", "nftables.json")
+KEPT = ("nftables.json",)
 
 C = TypeVar("C", bound=HostConfig)
 V = TypeVar("V")
@@ -123,6 +126,8 @@ def read(kind: type[C], found: Mapping[str, str], name: str = "", folder: Path |
         ipsets=parsed("ipset.save", lambda text, file: ipset.parse(text, file, notes), ipset.text),
         sysctl=parsed("sysctl.txt", lambda text, file: sysctl.parse(text, file, notes), sysctl.text),
         connections=parsed("conntrack.txt", lambda text, file: conntrack.parse(text, file, notes), _lines_as_read),
+        ipvs=parsed("ipvs.save", lambda text, file: ipvs.parse(text, file, notes), ipvs.text),
+        ipvs_timeouts=parsed("ipvs-timeout.txt", ipvs.parse_timeouts, ipvs.timeouts_text),
         kept={file: found[file] for file in KEPT if file in found},
     )
     for file, text in config.kept.items():
@@ -185,6 +190,10 @@ def texts(config: HostConfig) -> dict[str, str]:
         "conntrack.txt": conntrack.text(config.connections),
         **config.kept,
     }
+    if config.ipvs:
+        result["ipvs.save"] = ipvs.text(config.ipvs)
+    if config.ipvs or config.ipvs_timeouts != ipvs.IpvsTimeouts():
+        result["ipvs-timeout.txt"] = ipvs.timeouts_text(config.ipvs_timeouts)
     if proxies:
         result["neighbours-proxy.json"] = neighbours.text(proxies, proxy=True)
     if config.iptables is not None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dataplane.errors import ModelError
-from dataplane.host import ipset
+from dataplane.host import ipset, ipvs
 from dataplane.host.config import TABLE_MAIN, Address, FdbEntry, HostConfig, NextHop, PolicyRule, Route
 from dataplane.host.implied import STANDARD_RULES, kernel_fdb, kernel_routes
 from dataplane.host.link_commands import leads_away, link_lines, up_lines, word
@@ -80,12 +80,17 @@ def commands(
         result.append(Command(("ip", option, "-batch", "-"), _lines(_rule_lines(config.rules, family))))
     result.append(Command(("bridge", "-batch", "-"), _lines(_fdb_lines(config))))
     result.append(Command(("ipset", "restore"), ipset.text(config.ipsets)))
+    if config.ipvs:
+        times = config.ipvs_timeouts
+        result.append(Command(("ipvsadm", "--restore"), ipvs.text(config.ipvs)))
+        if times != ipvs.IpvsTimeouts():
+            result.append(Command(("ipvsadm", "--set", *map(str, times))))
     for family, rules in ((4, config.iptables), (6, config.ip6tables)):
         program = iptables if family == 4 else iptables.replace("iptables", "ip6tables", 1)
         if rules is not None:
             result.append(Command((f"{program}-restore", "--counters"), rules.text(counters=True)))
     result.append(Command(("sysctl", "-q", "-e", "-p", "-"), _final_settings(config)))
-    return [command for command in result if command.input]
+    return [command for command in result if command.input or "--set" in command.argv]
 
 
 def script(config: HostConfig, far: str = "far", far_names: Mapping[str, str] | None = None) -> str:

@@ -1,0 +1,124 @@
+"""Virtual services of a HostConfig become the tables of the walk, and change while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from dataplane._fast.ipvs import Balancer, Forward, Scheduler
+from dataplane._fast.netfilter import HookEntryKind
+from dataplane._fast.packet import Hook
+from dataplane.host.config import HostConfig
+from dataplane.host.ipvs import RealServer, VirtualService
+from dataplane.host.protocols import protocol_number
+
+if TYPE_CHECKING:
+    from dataplane._fast.ipvs import Key
+
+SECOND = 1_000_000_000
+FORWARDS = {
+    "masq": Forward.FORWARD_MASQ,
+    "route": Forward.FORWARD_ROUTE,
+    "tunnel": Forward.FORWARD_TUNNEL,
+}
+# Priorities of net/netfilter/ipvs/ip_vs_core.c. ICMP errors of answers are part of the answers' entry at FORWARD.
+ENTRIES = (
+    (98, Hook.HOOK_INPUT, HookEntryKind.ENTRY_IPVS_ANSWER, 0),
+    (99, Hook.HOOK_INPUT, HookEntryKind.ENTRY_IPVS_REQUEST, 0),
+    (-99, Hook.HOOK_OUTPUT, HookEntryKind.ENTRY_IPVS_ANSWER, 0),
+    (-98, Hook.HOOK_OUTPUT, HookEntryKind.ENTRY_IPVS_REQUEST, 0),
+    (100, Hook.HOOK_FORWARD, HookEntryKind.ENTRY_IPVS_ANSWER, 0),
+)
+_UNMODELLED = (
+    "secure_tcp",
+    "drop_entry",
+    "drop_packet",
+    "cache_bypass",
+    "nat_icmp_send",
+    "schedule_icmp",
+    "backup_only",
+)
+
+
+def key_of(service: VirtualService) -> Key:
+    """What the engine calls a service."""
+    protocol = protocol_number(service.protocol) if service.protocol else 0
+    return service.family, protocol, service.address, service.port, service.fwmark
+
+
+def ipvs_entries(config: HostConfig, family: int) -> list[tuple[int, Hook, HookEntryKind, int]]:
+    """What IPVS registers at the hooks of a family: nothing without a virtual service."""
+    return list(ENTRIES) if any(service.family == family for service in config.ipvs) else []
+
+
+def ipvs_unmodelled(config: HostConfig) -> Iterator[str]:
+    for name in _UNMODELLED:
+        if config.settings.number(f"net.ipv4.vs.{name}"):
+            yield f"net.ipv4.vs.{name}"
+    for service in config.ipvs:
+        for server in service.servers:
+            if server.forward == "tunnel" and (server.tunnel != "ipip" or server.address.version == 6):
+                yield f"ipvs: {server.tunnel} tunnel to {server.endpoint}, taken for IPv4 in IPv4"
+
+
+def balancer(config: HostConfig, seed: int) -> Balancer:
+    """The services of a host, with its sysctls and timeouts."""
+    result = Balancer(seed=seed)
+    number = config.settings.number
+    times = config.ipvs_timeouts
+    result.settings(
+        conntrack=bool(number("net.ipv4.vs.conntrack")),
+        conn_reuse_mode=number("net.ipv4.vs.conn_reuse_mode"),
+        expire_nodest_conn=bool(number("net.ipv4.vs.expire_nodest_conn")),
+        expire_quiescent_template=bool(number("net.ipv4.vs.expire_quiescent_template")),
+        sloppy_tcp=bool(number("net.ipv4.vs.sloppy_tcp")),
+        sloppy_sctp=bool(number("net.ipv4.vs.sloppy_sctp")),
+        pmtu_disc=bool(number("net.ipv4.vs.pmtu_disc")),
+        lblc_expiration=number("net.ipv4.vs.lblc_expiration") * SECOND,
+        lblcr_expiration=number("net.ipv4.vs.lblcr_expiration") * SECOND,
+        tcp=times.tcp * SECOND,
+        tcp_fin=times.tcp_fin * SECOND,
+        udp=times.udp * SECOND,
+    )
+    rebalance(result, (), config.ipvs)
+    return result
+
+
+def rebalance(engine: Balancer, before: Iterable[VirtualService], after: Iterable[VirtualService]) -> None:
+    """Do what `ipvsadm` would be told to come from one to the other: servers first go, then change, then come."""
+    old = {service.key: service for service in before}
+    services = list(after)
+    wanted = {service.key for service in services}
+    for service in old.values():
+        if service.key not in wanted:
+            engine.remove_service(key_of(service))
+    for service in services:
+        known = old.get(service.key)
+        key = key_of(service)
+        if known is None or known.with_(servers=()) != service.with_(servers=()):
+            engine.add_service(
+                key,
+                scheduler=Scheduler[f"SCHEDULER_{service.scheduler.upper()}"],
+                flags=service.flags,
+                one_packet=service.one_packet,
+                persistent=service.persistent * SECOND,
+                netmask=-1 if service.netmask is None else service.netmask,
+            )
+        had = {(server.address, server.port): server for server in known.servers} if known else {}
+        for gone in had.keys() - {(server.address, server.port) for server in service.servers}:
+            engine.remove_server(key, *gone)
+        for server in service.servers:
+            if had.get((server.address, server.port)) != server:
+                _set(engine, key, server)
+
+
+def _set(engine: Balancer, key: Key, server: RealServer) -> None:
+    engine.set_server(
+        key,
+        server.address,
+        server.port,
+        forward=FORWARDS[server.forward],
+        weight=server.weight,
+        upper=server.upper,
+        lower=server.lower,
+    )
