@@ -379,6 +379,7 @@ cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
     cdef uint32_t length = <uint32_t>(p.tail - p.transport)
     cdef uint32_t header = 20 if p.family == 4 else 40
     cdef uint32_t source[4]
+    cdef int32_t oif = -1
     cdef Packet *answer
     cdef uint8_t *icmp
     cdef FlowKey key
@@ -414,8 +415,9 @@ cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
         packet_read6(answer)
     answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
     # IPv6 without a source yet, as to a group's member, answers by the interface that was asked or not at all.
-    if not route_answer(host, answer, p.iif if p.family == 6 and (
-        p.route_type == ROUTE_MULTICAST or p.field[<int>FIELD_SRC] >> 22 == 0xFE80U >> 6) else -1):
+    if p.family == 6 and (p.route_type == ROUTE_MULTICAST or p.field[<int>FIELD_SRC] >> 22 == 0xFE80U >> 6):
+        oif = p.iif
+    if not route_answer(host, answer, oif):
         packet_give(net, answer)
         return
     if p.family == 6:

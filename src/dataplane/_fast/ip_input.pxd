@@ -10,8 +10,8 @@ from dataplane._fast.discovery cimport arp_receive, nd_receive
 from dataplane._fast.fib cimport ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_on
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.icmp cimport (
-    ICMP6_DEST_UNREACH, ICMP6_PACKET_TOO_BIG, ICMP6_PARAMETER_PROBLEM, ICMP6_PORT_UNREACH, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, ICMP_PORT_UNREACH,
-    ICMP_PROT_UNREACH, echo_reply, icmp4_error, icmp6_error, icmp_unreachable, tcp_reset,
+    ICMP6_DEST_UNREACH, ICMP6_PACKET_TOO_BIG, ICMP6_PARAMETER_PROBLEM, ICMP6_PORT_UNREACH, ICMP_DEST_UNREACH,
+    ICMP_FRAG_NEEDED, ICMP_PORT_UNREACH, ICMP_PROT_UNREACH, echo_reply, icmp4_error, icmp6_error, icmp_unreachable, tcp_reset,
     transport_checksum_good,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK

@@ -1,10 +1,10 @@
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
-from typing import TypeAlias
+from typing import TypeAlias, final
 
-Address: TypeAlias = IPv4Address | IPv6Address
-Key: TypeAlias = tuple[int, int, Address | None, int, int]
-Counters: TypeAlias = tuple[int, int, int, int, int]
+_Address: TypeAlias = IPv4Address | IPv6Address
+_Key: TypeAlias = tuple[int, int, _Address | None, int, int]
+_Counters: TypeAlias = tuple[int, int, int, int, int]
 
 STATE_NAMES: tuple[str, ...]
 TIMEOUTS: tuple[int, ...]
@@ -58,8 +58,9 @@ class IpvsState(IntEnum):
     IPVS_SCTP_CLOSED = 24
     IPVS_STATE_COUNT = 25
 
+@final
 class Balancer:
-    def __init__(self, *, seed: int = 0, limit: int = ...) -> None: ...
+    def __new__(cls, *, seed: int = 0, limit: int = ...) -> Balancer: ...
     def settings(
         self,
         *,
@@ -78,7 +79,7 @@ class Balancer:
     ) -> None: ...
     def add_service(
         self,
-        key: Key,
+        key: _Key,
         *,
         scheduler: int,
         flags: int = 0,
@@ -86,14 +87,14 @@ class Balancer:
         persistent: int = 0,
         netmask: int = -1,
     ) -> None: ...
-    def remove_service(self, key: Key) -> None: ...
+    def remove_service(self, key: _Key) -> None: ...
     def set_server(
-        self, key: Key, address: Address, port: int, *, forward: int, weight: int = 1, upper: int = 0, lower: int = 0
+        self, key: _Key, address: _Address, port: int, *, forward: int, weight: int = 1, upper: int = 0, lower: int = 0
     ) -> None: ...
-    def remove_server(self, key: Key, address: Address, port: int) -> None: ...
-    def service_counters(self, key: Key) -> Counters: ...
-    def server_row(self, key: Key, address: Address, port: int, now: int) -> tuple[int, int, int, int, Counters]: ...
+    def remove_server(self, key: _Key, address: _Address, port: int) -> None: ...
+    def service_counters(self, key: _Key) -> _Counters: ...
+    def server_row(self, key: _Key, address: _Address, port: int, now: int) -> tuple[int, int, int, int, _Counters]: ...
     def rows(
         self, now: int
-    ) -> list[tuple[int, int, str, Address, int, Address, int, Address, int, bool]]: ...
+    ) -> list[tuple[int, int, str, _Address, int, _Address, int, _Address, int, bool]]: ...
     def __len__(self) -> int: ...

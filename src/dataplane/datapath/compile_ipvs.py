@@ -13,7 +13,7 @@ from dataplane.host.ipvs import RealServer, VirtualService
 from dataplane.host.protocols import protocol_number
 
 if TYPE_CHECKING:
-    from dataplane._fast.ipvs import Key
+    from dataplane._fast.ipvs import _Key as Key
 
 SECOND = 1_000_000_000
 FORWARDS = {
