@@ -14,7 +14,7 @@ SOURCES := setup.py pyproject.toml $(wildcard src/dataplane/_fast/*.pyx src/data
 BUILT := build/.release
 MINUTES ?= 30
 
-.PHONY: help demo test lint build annotate bench bench-compare sanitize kernel-diff kernel-soak install-check tools clean
+.PHONY: help demo test lint build annotate bench bench-compare sanitize fuzz kernel-diff kernel-soak install-check tools clean
 
 help:
 	@echo 'make demo                     replay the sample capture through the sample cluster; writes out/demo.pcapng'
@@ -25,6 +25,7 @@ help:
 	@echo 'make bench                    packets per second, changes of a cluster, the time to start'
 	@echo 'make bench-compare BASE=x     the same here and at commit x, run in turn; their ratios'
 	@echo 'make sanitize                 the tests on a build with address and undefined-behaviour sanitizers'
+	@echo 'make fuzz MINUTES=30          search the readers of all inputs for what they neither read nor refuse'
 	@echo 'make install-check            sdist, wheel, and an installation into an empty environment'
 	@echo 'make kernel-diff SCENARIO=x   one scenario, the kernel and the model next to each other (root)'
 ifneq ($(wildcard tests/kernel/soak.py),)
@@ -113,11 +114,21 @@ bench-compare: $(VENV)/.test $(BUILT)
 	$(PY) bench/compare.py '$(BASE)' $(BENCH)
 
 # A stock Python loads the sanitizers first; its own allocator would hide what numpy's arrays are worth checking for.
+SANITIZED ?= tests/host tests/conntrack tests/fragments tests/replay tests/ipvs tests/fuzz
+SANITIZERS := $(shell for l in libasan.so libubsan.so; do p=$$(gcc -print-file-name=$$l 2>/dev/null); test -e "$$p" && echo "$$p"; done)
 sanitize: $(VENV)/.test
+ifeq ($(words $(SANITIZERS)),2)
 	DATAPLANE_BUILD=asan $(PY) setup.py --quiet build --build-lib build/asan --build-temp build/asan-temp
-	PYTHONPATH=build/asan LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	PYTHONPATH=build/asan LD_PRELOAD="$(SANITIZERS)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 PYTHONMALLOC=malloc \
-	$(PY) -m pytest -q --ignore tests/project --ignore tests/kernel -p no:cacheprovider
+	$(PY) -m pytest -q -n $(WORKERS) --dist loadfile -p no:cacheprovider $(SANITIZED)
+else
+	@echo 'gcc has no libasan and libubsan here: not sanitized' >&2
+endif
+
+# Inputs that crash a reader, hang it or make it greedy; what is found becomes a test.
+fuzz: $(VENV)/.test $(BUILT)
+	$(PY) tests/fuzz/fuzz_run.py --minutes $(MINUTES)
 
 install-check: $(VENV)/.test
 	$(PY) tests/project/install_check.py

@@ -77,7 +77,9 @@ def test_packets_that_wait_for_a_neighbour() -> None:
 
 def bridge_host() -> Host:
     ports = tuple(Link(f"veth{i}", "veth", mac=0x0200000000B0 + i, master="br0", port=BridgePort()) for i in (1, 2))
-    return Host(HostConfig("switch", links=(Link.lo(), Link("br0", "bridge", mac=0x0200000000B0, bridge=Bridge()), *ports)))
+    return Host(
+        HostConfig("switch", links=(Link.lo(), Link("br0", "bridge", mac=0x0200000000B0, bridge=Bridge()), *ports))
+    )
 
 
 def test_addresses_behind_a_bridge() -> None:

@@ -16,7 +16,7 @@ from dataplane.datapath.running_host import RunningHost
 from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
 from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
-from dataplane.host.ipvs import VirtualService
+from dataplane.host.ipvs import VirtualService, changed
 from dataplane.host.restore import Restore
 
 if TYPE_CHECKING:
@@ -164,6 +164,12 @@ class Host:
         given, what is gone is removed, and connections stay as they are. ModelError where it had none before."""
         self._running.balance(tuple(services))
         self.config = self._running.config
+
+    def ipvsadm_restore(self, commands: str) -> None:
+        """Do what `ipvsadm --restore` does with these commands (-A -E -D -C -a -e -d), one after the other. DumpError
+        names a line that cannot be done; those before it are done."""
+        for services in changed(self.config.ipvs or (), commands):
+            self.balance(services)
 
     def ipvsadm(self, words: str) -> str:
         """What `ipvsadm` prints now for "-Ln", "-Ln --stats", "-Ln --stats --exact" or "-Lnc". ModelError for others."""

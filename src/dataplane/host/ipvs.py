@@ -192,36 +192,75 @@ def parse(text: str, file: str = "ipvs.save", notes: Notes | None = None) -> tup
     DumpError names the line and the option.
     """
     services: dict[object, VirtualService] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        options = _Options(line, file, f"line {number}")
-        verb = options.verb
-        service = options.service()
-        if verb == "-A":
-            if service.key in services:
-                raise options.error(service.name, "is there already")
-            services[service.key] = options.described(service, notes)
-        else:
-            if service.key not in services:
-                raise options.error(service.name, "is no virtual service of the lines before")
-            known = services[service.key]
-            server = options.server()
-            if any((old.address, old.port) == (server.address, server.port) for old in known.servers):
-                raise options.error("-r", f"{server.endpoint} is there already")
-            if server.forward != "tunnel" and server.address.version != known.family:
-                raise options.error("-r", f"{server.endpoint} is of another family, which only a tunnel can be")
-            if known.address is not None and server.forward != "masq" and server.port != known.port:
-                # The kernel takes the service's port without a word (ip_vs_add_dest leaves it, the packet keeps it).
-                raise options.error("-r", f"only masquerading changes the port, {known.port} to {server.port}")
-            services[service.key] = known.with_(servers=(*known.servers, server))
+    for where, line in _commands(text):
+        _apply(services, _Options(line, file, where, ("-A", "-a")), notes)
     return tuple(services.values())
+
+
+def changed(services: Iterable[VirtualService], text: str, file: str = "-") -> Iterator[tuple[VirtualService, ...]]:
+    """What `ipvsadm --restore` makes of services, one command a line (-A -E -D -C -a -e -d): all services after each.
+
+    DumpError names the line and the option.
+    """
+    found: dict[object, VirtualService] = {service.key: service for service in services}
+    for where, line in _commands(text):
+        _apply(found, _Options(line, file, where, ("-A", "-E", "-D", "-C", "-a", "-e", "-d")), None)
+        yield tuple(found.values())
+
+
+def _commands(text: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.startswith("#"):
+            yield f"line {number}", line
+
+
+def _apply(services: dict[object, VirtualService], options: _Options, notes: Notes | None) -> None:
+    """One command upon services."""
+    verb = options.verb
+    if verb == "-C":
+        services.clear()
+        return
+    service = options.service()
+    if verb == "-A":
+        if service.key in services:
+            raise options.error(service.name, "is there already")
+        services[service.key] = options.described(service, notes)
+        return
+    if service.key not in services:
+        raise options.error(service.name, "is no virtual service of the lines before")
+    known = services[service.key]
+    if verb == "-D":
+        del services[service.key]
+    elif verb == "-E":
+        services[service.key] = options.described(service, notes).with_(servers=known.servers)
+    else:
+        services[service.key] = known.with_(servers=_served(known, options))
+
+
+def _served(known: VirtualService, options: _Options) -> tuple[RealServer, ...]:
+    """The servers of a service after -a, -e or -d."""
+    server = options.server()
+    at = [i for i, old in enumerate(known.servers) if (old.address, old.port) == (server.address, server.port)]
+    if options.verb == "-a" and at:
+        raise options.error("-r", f"{server.endpoint} is there already")
+    if options.verb != "-a" and not at:
+        raise options.error("-r", f"{server.endpoint} is no server of {known.name}")
+    if options.verb == "-d":
+        return (*known.servers[: at[0]], *known.servers[at[0] + 1 :])
+    if server.forward != "tunnel" and server.address.version != known.family:
+        raise options.error("-r", f"{server.endpoint} is of another family, which only a tunnel can be")
+    if known.address is not None and server.forward != "masq" and server.port != known.port:
+        # The kernel takes the service's port without a word (ip_vs_add_dest leaves it, the packet keeps it).
+        raise options.error("-r", f"only masquerading changes the port, {known.port} to {server.port}")
+    if options.verb == "-e":
+        return (*known.servers[: at[0]], server, *known.servers[at[0] + 1 :])
+    return (*known.servers, server)
 
 
 class _Options:
     """The words of one line."""
 
-    def __init__(self, line: str, file: str, where: str) -> None:
+    def __init__(self, line: str, file: str, where: str, verbs: tuple[str, ...]) -> None:
         self._file, self._where = file, where
         self._values: dict[str, str] = {}
         try:
@@ -229,8 +268,8 @@ class _Options:
         except ValueError as error:
             raise self.error("", str(error)) from None
         self.verb = words.pop(0) if words else ""
-        if self.verb not in ("-A", "-a"):
-            raise self.error(self.verb, "is not -A (a virtual service) or -a (a real server)")
+        if self.verb not in verbs:
+            raise self.error(self.verb, f"is none of {' '.join(verbs)}")
         alone = {"-m", "-g", "-i", "-o", "-6", "--tun-nocsum", "--tun-csum", "--tun-remcsum"}
         valued = {"-t", "-u", "-f", "--sctp-service", "-s", "-b", "-p", "-M", "--pe", "-r", "-w", "-x", "-y"}
         valued |= {"--tun-type", "--tun-port"}

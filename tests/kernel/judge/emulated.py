@@ -71,7 +71,7 @@ def run(kernel: Recording) -> Recording:
             if 6 in theirs.rules:
                 step.rules[6] = host.ip6tables_save(counters=True)
             step.connections = host.connections().text()
-            step.ipvs = {words: host.ipvsadm(*words.split()) for words in theirs.ipvs}
+            step.ipvs = {words: host.ipvsadm(words) for words in theirs.ipvs}
         made.steps.append(step)
     made.interfaces = {name: counters._asdict() for name, counters in host.counters().items()}
     return made

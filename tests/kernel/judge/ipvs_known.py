@@ -1,3 +1,110 @@
-"""Where the emulator's IPVS is known to differ from the kernel's, and why. Each goes when it is mended."""
+"""Where the engine of IPVS is known to differ from the kernel, and why; each goes when it is mended."""
 
-KNOWN: dict[str, str] = {}
+REASONS: dict[str, tuple[str, ...]] = {
+    "the order of choice after a change or a reset": (
+        "ipvs/changes/mh_moves_little",
+        "ipvs/reuse/after_a_reset",
+        "ipvs/reuse/in_time_wait_of_a_persistent_service",
+        "ipvs/tcp_states/server_refuses",
+        "ipvs/tcp_states/server_refuses/ipv6",
+    ),
+    "what is answered for a service or server that is gone": (
+        "ipvs/changes/removed_server_and_expire_nodest_conn",
+        "ipvs/changes/removed_server_and_expire_nodest_conn/ipv6",
+        "ipvs/changes/removed_service",
+    ),
+    "connections of removed servers end at once in the kernel, with their tracked ones; ours at their next packet": (
+        "ipvs/changes/removed_udp_server",
+        "ipvs/changes/removed_udp_server/ipv6",
+        "ipvs/kubernetes/endpoint_goes_gracefully",
+        "ipvs/kubernetes/endpoint_goes_gracefully/ipv6",
+        "ipvs/netfilter/conntrack_of_udp_and_removal",
+    ),
+    "packets that come back from a server of direct routing are not counted; resets": (
+        "ipvs/forwarding/direct",
+        "ipvs/forwarding/direct/ipv6",
+        "ipvs/forwarding/direct_and_reset",
+        "ipvs/forwarding/direct_too_big",
+    ),
+    "identification, IPv6 inside IPv6, GUE and GRE of tunnels": (
+        "ipvs/forwarding/tunnel",
+        "ipvs/forwarding/tunnel/ipv6",
+        "ipvs/forwarding/tunnel_gre",
+        "ipvs/forwarding/tunnel_gue",
+        "ipvs/forwarding/tunnel_too_big",
+        "ipvs/forwarding/tunnel_too_big/ipv6",
+    ),
+    "the ICMP error where no route leads to the server": (
+        "ipvs/forwarding/no_way_to_the_server",
+        "ipvs/forwarding/no_way_to_the_server/ipv6",
+    ),
+    "fragments of IPv6 are not put together for IPVS": ("ipvs/forwarding/fragments/ipv6",),
+    "bytes, connections and statistics of translated ICMP errors": (
+        "ipvs/icmp/answer_without_connection_and_nat_icmp_send",
+        "ipvs/icmp/answer_without_connection_and_nat_icmp_send/ipv6",
+        "ipvs/icmp/client_complains",
+        "ipvs/icmp/client_complains/ipv6",
+        "ipvs/icmp/of_tcp/ipv6",
+        "ipvs/icmp/quoted_with_more_bytes",
+        "ipvs/icmp/router_on_the_way_complains",
+        "ipvs/icmp/router_on_the_way_complains/ipv6",
+        "ipvs/icmp/schedule_icmp",
+        "ipvs/icmp/server_complains",
+        "ipvs/icmp/server_complains/ipv6",
+        "ipvs/kubernetes/server_complains",
+        "ipvs/kubernetes/server_complains/ipv6",
+        "ipvs/netfilter/masquerade_of_udp",
+        "ipvs/netfilter/masquerade_of_udp/ipv6",
+        "ipvs/netfilter/rejected_in_output",
+        "ipvs/own/with_the_nodes_address",
+        "ipvs/own/with_the_nodes_address/ipv6",
+    ),
+    "the states and times of SCTP are a simplified reading of the kernel's table": (
+        "ipvs/icmp/of_sctp",
+        "ipvs/kubernetes/node_port_of_sctp",
+        "ipvs/other_states/sctp",
+        "ipvs/other_states/sctp/ipv6",
+        "ipvs/other_states/sctp_aborts",
+        "ipvs/other_states/sctp_bad_checksum",
+        "ipvs/other_states/sctp_server_closes",
+        "ipvs/other_states/sctp_timeouts",
+        "ipvs/persistence/of_sctp",
+    ),
+    "templates that outlive their time": (
+        "ipvs/kubernetes/session_affinity",
+        "ipvs/persistence/template_outlives_its_time_with_connections",
+    ),
+    "packets that IPVS hides from connection tracking are not INVALID": (
+        "ipvs/netfilter/states_without_conntrack",
+        "ipvs/netfilter/states_without_conntrack/ipv6",
+    ),
+    "-m ipvs is not a match that is read": (
+        "ipvs/netfilter/match_ipvs",
+        "ipvs/netfilter/match_ipvs/ipv6",
+    ),
+    "a checksum of 0 is translated into one that is there": (
+        "ipvs/other_states/udp_without_checksum",
+        "ipvs/other_states/udp_without_checksum/ipv6",
+    ),
+    "connections that begin in mid-stream or with odd flags": (
+        "ipvs/tcp_states/ack_without_connection",
+        "ipvs/tcp_states/ack_without_connection/ipv6",
+        "ipvs/tcp_states/first_packets_with_odd_flags",
+        "ipvs/tcp_states/flags_that_mean_nothing",
+    ),
+    "what a server above its threshold does to the choice, and the ICMP error when none is left": (
+        "ipvs/thresholds/raised",
+        "ipvs/thresholds/the_others_take_over",
+        "ipvs/thresholds/the_others_take_over/ipv6",
+        "ipvs/thresholds/upper_alone",
+        "ipvs/thresholds/upper_and_lower",
+        "ipvs/thresholds/with_sh",
+        "ipvs/thresholds/with_sh_fallback",
+        "ipvs/thresholds/with_wlc",
+    ),
+    "the listing of IPv6 marks": (
+        "ipvs/marks/every_port/ipv6",
+        "ipvs/persistence/of_a_mark/ipv6",
+    ),
+}
+KNOWN: dict[str, str] = {name: reason for reason, names in REASONS.items() for name in names}
