@@ -66,9 +66,19 @@ def dumped() -> HostConfig:
     return read(HostConfig, {name: inside(*COMMANDS[name]) for name in files})
 
 
+def carriers_are_up() -> None:
+    """An IPv6 address is tentative, and no source of a route, until its link has a carrier; links tell so late."""
+    for _ in range(20):
+        if not inside("ip", "-6", "-o", "address", "show", "tentative"):
+            return
+        time.sleep(0.1)
+
+
 def real(config: HostConfig) -> HostConfig:
     """The configuration as the tools show it once it is loaded; it settles as carriers come up."""
     for command in commands(config, far=FAR):
+        if " src " in (command.input or ""):
+            carriers_are_up()
         inside(*command.argv, text=command.input)
     expected = comparable(config)
     for _ in range(30):
