@@ -6,6 +6,7 @@ Equal apart from what is stated at `comparable`.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -66,19 +67,22 @@ def dumped() -> HostConfig:
     return read(HostConfig, {name: inside(*COMMANDS[name]) for name in files})
 
 
-def carriers_are_up() -> None:
-    """An IPv6 address is tentative, and no source of a route, until its link has a carrier; links tell so late."""
-    for _ in range(20):
-        if not inside("ip", "-6", "-o", "address", "show", "tentative"):
-            return
-        time.sleep(0.1)
+def sources_settle(batch: str) -> None:
+    """An IPv6 address is no source of a route until its link has a carrier and no duplicate was found: up to a second
+    for the one and two for the other, and more on a busy machine. So each source is tried with a route of no use."""
+    for source in sorted(set(re.findall(r" src (\S*:\S*)", batch))):
+        trial = ["ip", "netns", "exec", NODE, "ip", "-6", "route", "add", "blackhole", "3fff::/128", "src", source]
+        for _ in range(100):
+            if subprocess.run(trial, capture_output=True, check=False).returncode == 0:
+                inside("ip", "-6", "route", "delete", "blackhole", "3fff::/128")
+                break
+            time.sleep(0.1)
 
 
 def real(config: HostConfig) -> HostConfig:
     """The configuration as the tools show it once it is loaded; it settles as carriers come up."""
     for command in commands(config, far=FAR):
-        if " src " in (command.input or ""):
-            carriers_are_up()
+        sources_settle(command.input or "")
         inside(*command.argv, text=command.input)
     expected = comparable(config)
     for _ in range(30):

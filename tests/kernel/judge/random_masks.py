@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from judge.random_wire import IDS, LABELS, UDP, total
+from judge.random_wire import ICMP, IDS, LABELS, UDP, total
 
 TUNNELS = (4789, 8472)
 FRAGMENT = 44
@@ -67,13 +67,19 @@ def _ip4(data: bytes) -> bytes:
         return data
     size = (data[0] & 15) * 4
     header, body = bytearray(data[:size]), data[size:]
-    if int.from_bytes(header[4:6], "big") not in IDS:
+    if _built_here(header, body) or int.from_bytes(header[4:6], "big") not in IDS:
         true = total(bytes(header)) == 0xFFFF
         header[4:6] = b"\0\x01"
         header[10:12] = b"ok" if true else b"no"
     if header[9] == UDP and not int.from_bytes(header[6:8], "big") & 0x1FFF:
         body = _tunnel(body, bytes(header[12:20]))
     return bytes(header) + body
+
+
+def _built_here(header: bytes, body: bytes) -> bool:
+    """Whether the node may have drawn the id: once in 16,384 packets it draws one of the senders' own."""
+    later = int.from_bytes(header[6:8], "big") & 0x1FFF
+    return header[9] == ICMP or (header[9] == UDP and (later != 0 or int.from_bytes(body[2:4], "big") in TUNNELS))
 
 
 def _ip6(data: bytes) -> bytes:
