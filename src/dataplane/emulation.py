@@ -225,6 +225,7 @@ class Cluster:
                 writer.write(fabric.captured())
         result = collect(self.state, fabric, replay, reader, error, self.notes + fabric.unmodelled, timeline)
         result.connections = tracked
+        result.logged = fabric.logged()
         return result
 
     def _places(self, fabric: Fabric, replay: Replay) -> None:
@@ -331,7 +332,9 @@ def replay_host(
         accounting.count_emitted(fabric.walk.emitted(), slots, interface)
         if writer is not None:
             writer.write(fabric.captured())
-    return Result.of_host(accounting, error, fabric.unmodelled)
+    result = Result.of_host(accounting, error, fabric.unmodelled)
+    result.logged = fabric.logged()
+    return result
 
 
 def _framed(reader: CaptureReader, mac: int) -> Iterator[PacketBatch]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dataplane.cluster import ClusterState
     from dataplane.datapath.connections import Connections
     from dataplane.datapath.fabric import Fabric
+    from dataplane.datapath.log import Logged
     from dataplane.timeline import Timeline
 
 PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP", 47: "GRE", 58: "ICMPv6", 132: "SCTP", 136: "UDPLITE"}
@@ -195,6 +196,8 @@ class Result:
     """What happened to the cluster meanwhile, in order, and to how many flows what."""
     connections: dict[str, Connections] = field(default_factory=dict)
     """Of the hosts that were asked for: what they tracked when the last packet had been sent."""
+    logged: dict[str, tuple[Logged, ...]] = field(default_factory=dict)
+    """By host: what its rules wrote down with LOG and NFLOG, and of packets that TRACE marked."""
 
     def flows(self) -> pa.Table:
         """One row per flow, as an Arrow table; needs pyarrow.

@@ -31,6 +31,7 @@ SETTINGS = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+COUNTERS = re.compile(r"\[\d+:\d+\]")
 # What depends on more than the packets: time, chance, connections, and tables that outlive their rules.
 UNSEEN = re.compile(r"-m (limit|hashlimit|conntrack|connmark|state)|--seconds|--mode random|CONNMARK|-j LOG")
 
@@ -85,7 +86,10 @@ def test_the_tools_print_what_we_print(kernel: Kernel, family: int, back_end: st
         # Back ends print tables that other examples have left.
         ours = understood.text(counters=True)
         if back_end == "nft":
-            ours = "\n".join(map(as_nft_has_it, ours.splitlines()))
+            # ... but not where another option of the match keeps it from being taken apart.
+            printed, ours = ("\n".join(map(as_nft_has_it, text.splitlines())) for text in (printed, ours))
+        # What the namespace says by itself, as it joins IPv6 groups, moves the counters of OUTPUT.
+        printed, ours = (COUNTERS.sub("[0:0]", text) for text in (printed, ours))
         assert comparable(printed)[table] == comparable(ours)[table]
         rules += sum(1 for _ in understood.rules())
 

@@ -181,7 +181,8 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
     context.chance = &host.chance
     context.conntrack = host.netfilter.conntrack
     context.now = p.time
-    context.tap = host.netfilter.tap
+    context.log = &host.netfilter.log
+    context.tap = host.netfilter.tap if host.netfilter.tap != NULL else context.log
     for i in range(entries.count):
         entry = &entries.entries[i]
         if entry.kind == ENTRY_TABLE:

@@ -24,10 +24,17 @@ from dataplane._fast.netfilter cimport HookEntry, HookList
 from dataplane._fast.network cimport Host, Vxlan
 from dataplane._fast.reassembly cimport REASSEMBLY_COUNT, REASSEMBLY_IP4, Reassembly, reassembly_free
 from dataplane._fast.reason cimport REASON_COUNT
+from dataplane._fast.rule_event cimport RuleEvent, RuleTap
 from dataplane._fast.rules cimport CompiledRules
 
 from dataplane._fast.neighbour import NeighbourState
 from dataplane._fast.reason import Reason
+from dataplane._fast.rules import EVENT_DTYPE
+
+# What a host's log holds until it is read: events, and bytes of their packets.
+cdef enum:
+    LOG_EVENTS = 1 << 16
+    LOG_BYTES = 1 << 24
 
 
 @cython.final
@@ -52,6 +59,8 @@ cdef class CompiledHost:
         if self.host.interfaces == NULL:
             raise MemoryError
         self.host.loopback = -1
+        self.host.netfilter.log.limit = LOG_EVENTS
+        self.host.netfilter.log.bytes_limit = LOG_BYTES
         for slot in range(self.host.interface_count):
             self.host.interfaces[slot].slot = slot
             self.host.interfaces[slot].master = -1
@@ -86,6 +95,8 @@ cdef class CompiledHost:
         free(self.host.vxlans)
         free(self.host.buckets)
         free(self.host.listening)
+        free(self.host.netfilter.log.events)
+        free(self.host.netfilter.log.bytes)
         free(self.host)
 
     def interface(
@@ -423,6 +434,20 @@ cdef class CompiledHost:
             self.host.chance.recorded[kind].values = &view[0]
 
     # ---- reading ---------------------------------------------------------------------------------------------------
+
+    def logged(self):
+        """Take what LOG, NFLOG and TRACE wrote down: (rows of EVENT_DTYPE, the packets' bytes, events that were lost
+        because the log was full). The log is empty then."""
+        cdef RuleTap *log = &self.host.netfilter.log
+        cdef RuleEvent[::1] view
+        rows = np.zeros(log.count, EVENT_DTYPE)
+        if log.count:
+            view = rows
+            memcpy(&view[0], log.events, log.count * sizeof(RuleEvent))
+        kept = (<char *>log.bytes)[:log.bytes_used] if log.bytes_used else b""
+        lost = log.lost
+        log.count = log.bytes_used = log.lost = 0
+        return rows, kept, lost
 
     def drops(self):
         """Packets dropped, by Reason; only reasons that occurred."""

@@ -9,9 +9,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from dataplane._fast.packet cimport FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_PROTO, FIELD_SRC, Packet
+from dataplane._fast.packet cimport FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_PROTO, FIELD_SRC, Packet, ip6_extension
 from dataplane._fast.wire cimport (
-    IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, load16,
+    IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, load16,
 )
 
 cpdef enum SetPart:
@@ -220,7 +220,10 @@ cdef inline bint packet_port(const Packet *p, bint source, uint32_t *out) noexce
     cdef bint icmp = proto == icmp_proto
     out[0] = proto << 16
     if not (ported or icmp):
-        return True
+        # Of IPv6 the headers must lead somewhere, and to a first fragment (ipv6_skip_exthdr).
+        return p.family == 4 or not (
+            p.field[<int>FIELD_FRAGMENT] or proto == IPPROTO_NONE or (p.transport == NULL and ip6_extension(proto))
+        )
     if p.field[<int>FIELD_FRAGMENT] or p.transport == NULL:
         return False
     if ported:
@@ -251,8 +254,8 @@ cdef inline bint packet_key(const IpSet *s, const Packet *p, const SetUse *use, 
         cut_address(key, s.netmask, s.family)
         if key[0] | key[1] | key[2] | key[3] == 0:
             return False
-    elif s.parts == SET_ADDRESS and not s.net and key[0] | key[1] | key[2] | key[3] == 0:
-        return False            # hash:ip takes no 0.0.0.0
+    elif not s.net and not s.parts & SET_SECOND and key[0] | key[1] | key[2] | key[3] == 0:
+        return False            # hash:ip and hash:ip,port take no 0.0.0.0
     if s.parts & SET_PORT:
         at = 1
         if not packet_port(p, (use.directions >> 1) & 1, &key[KEY_PORT]):

@@ -31,4 +31,5 @@ cdef struct Netfilter:
     HookList hooks[2][5]    # by family (0 IPv4, 1 IPv6) and Hook
     RuleSet *rules[2]       # NULL: no table of that family
     Conntrack *conntrack    # NULL: nothing asks for tracking
-    RuleTap *tap            # what rules tell of traced packets; NULL: nobody listens
+    RuleTap *tap            # what rules tell of traced packets; NULL: it goes to the log
+    RuleTap log             # what LOG, NFLOG and TRACE wrote down

@@ -211,12 +211,12 @@ cdef inline uint8_t *ip6_transport(
     fragment[0] = 0
     while True:
         if following == IPPROTO_HOPOPTS or following == IPPROTO_ROUTING or following == IPPROTO_DSTOPTS:
-            if at + 8 > tail:
+            if at + 2 > tail:  # the kernel asks for no more, and takes the length that it reads there
                 break
             following = at[0]
             at += (at[1] + 1) * 8
         elif following == IPPROTO_FRAGMENT:
-            if at + 8 > tail:
+            if at + 4 > tail:
                 break
             fragment[0] = load16(at + 2)
             following = at[0]
@@ -225,7 +225,7 @@ cdef inline uint8_t *ip6_transport(
                 return NULL
             at += 8
         elif following == IPPROTO_AH:
-            if at + 8 > tail:
+            if at + 2 > tail:
                 break
             following = at[0]
             at += (at[1] + 2) * 4

@@ -6,7 +6,7 @@ Sources: net/netfilter/xt_tcpudp.c, xt_tcpmss.c, xt_sctp.c, xt_u32.c, xt_mac.c.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from dataplane._fast.packet cimport FIELD_FRAGMENT, Packet
-from dataplane._fast.rule_context cimport DROP
+from dataplane._fast.rule_context cimport DROP, DROP_LATE
 from dataplane._fast.wire cimport ETH_HLEN, load16, load32, load_mac
 
 
@@ -62,7 +62,7 @@ cdef inline bint flags_fit(const uint32_t *pool, uint32_t count, uint8_t chunk, 
 
 
 cdef inline uint8_t match_chunks(const Packet *p, const uint32_t *pool, uint32_t count, uint8_t invert) noexcept nogil:
-    """xt_sctp.c, match_packet: walks the chunks; a chunk cut off drops the packet."""
+    """xt_sctp.c, match_packet: walks the chunks; a chunk cut off drops the packet, and "not" makes it a match besides."""
     cdef const uint8_t *at = p.transport + 12
     cdef uint32_t way = pool[0], length, i
     cdef uint32_t missing[8]
@@ -71,10 +71,10 @@ cdef inline uint8_t match_chunks(const Packet *p, const uint32_t *pool, uint32_t
         missing[i] = pool[1 + i]
     while True:
         if at + 4 > p.tail:
-            return DROP
+            return DROP_LATE if invert else DROP
         length = load16(at + 2)
         if length == 0:
-            return DROP
+            return DROP_LATE if invert else DROP
         held = (pool[1 + (at[0] >> 5)] >> (at[0] & 31)) & 1
         if held:
             if way == 0:

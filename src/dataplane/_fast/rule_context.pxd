@@ -11,6 +11,7 @@ cdef enum Answer:
     NO = 0
     YES = 1
     DROP = 2                # the packet ends here, whatever the rule's target is (the kernel's hotdrop)
+    DROP_LATE = 3           # ... but a rule that matches for the rest counts it and runs its target first
 
 cdef struct RuleContext:
     Fib *fib

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport realloc
+from libc.string cimport memcpy
 
 cpdef enum RuleEventKind:
     EVENT_RULE = 0          # a rule matched
@@ -19,11 +20,17 @@ cdef packed struct RuleEvent:
     int32_t host
     int16_t iif             # slots; -1 for none
     int16_t oif
-    uint32_t mark           # after the rule
+    uint32_t mark           # when the rule matched
     uint8_t kind            # RuleEventKind
     uint8_t table           # TableKind
     uint8_t hook            # Hook
     uint8_t verdict         # TargetKind
+    uint8_t family          # 4 or 6
+    uint8_t link_header     # bytes kept before the network header
+    int16_t physin          # slots of bridge ports; -1 for none
+    int16_t physout
+    uint32_t size           # bytes kept, from RuleTap.bytes[first]
+    int64_t first
 
 cdef struct RuleTap:
     # Append-only. What does not fit into `limit` is counted and not kept.
@@ -32,6 +39,11 @@ cdef struct RuleTap:
     int64_t room
     int64_t limit
     int64_t lost
+    # The packets as they were then, one after the other.
+    uint8_t *bytes
+    int64_t bytes_used
+    int64_t bytes_room
+    int64_t bytes_limit     # 0: packets are not kept
 
 
 cdef inline RuleEvent *tap_append(RuleTap *tap) noexcept nogil:
@@ -53,3 +65,23 @@ cdef inline RuleEvent *tap_append(RuleTap *tap) noexcept nogil:
         tap.room = room
     tap.count += 1
     return &tap.events[tap.count - 1]
+
+
+cdef inline void tap_keep(RuleTap *tap, RuleEvent *event, const uint8_t *start, uint32_t size) noexcept nogil:
+    """Keep the bytes of the event's packet; none where there is no room for all."""
+    cdef uint8_t *grown
+    cdef int64_t room = tap.bytes_room
+    if tap.bytes_used + size > tap.bytes_limit:
+        return
+    while tap.bytes_used + size > room:
+        room = 4096 if room == 0 else room * 2
+    if room > tap.bytes_room:
+        grown = <uint8_t *>realloc(tap.bytes, room)
+        if grown == NULL:
+            return
+        tap.bytes = grown
+        tap.bytes_room = room
+    memcpy(tap.bytes + tap.bytes_used, start, size)
+    event.first = tap.bytes_used
+    event.size = size
+    tap.bytes_used += size

@@ -10,15 +10,16 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from dataplane._fast.packet cimport (
-    FIELD_CTSTATE, FIELD_FRAGMENT, FIELD_L4, FIELD_LENGTH, FIELD_MARK, Hook, Packet,
+    FIELD_CTSTATE, FIELD_FRAGMENT, FIELD_L4, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, Hook, Packet,
+    ip6_extension,
 )
 from dataplane._fast.rule_event cimport (
     EVENT_HOTDROP, EVENT_LOG, EVENT_NFLOG, EVENT_POLICY, EVENT_RETURN, EVENT_RULE, RuleEvent, RuleEventKind, RuleTap,
-    tap_append,
+    tap_append, tap_keep,
 )
 from dataplane._fast.ipset cimport CompiledSets
 from dataplane._fast.rule_connection cimport connection_state
-from dataplane._fast.rule_context cimport DROP, NO, RuleContext, YES
+from dataplane._fast.rule_context cimport DROP, DROP_LATE, NO, RuleContext, YES
 from dataplane._fast.rule_match cimport op_other
 from dataplane._fast.rule_target cimport (
     target_connmark, target_mark, target_notrack, target_set, target_tcpmss, target_tos, target_ttl,
@@ -29,6 +30,8 @@ from dataplane._fast.ruleset cimport (
     TARGET_JUMP, TARGET_LOG, TARGET_MARK, TARGET_NETMAP, TARGET_NFLOG, TARGET_NOTRACK, TARGET_REJECT, TARGET_RETURN,
     TARGET_SET, TARGET_TCPMSS, TARGET_TOS, TARGET_TRACE, TARGET_TTL, TARGET_ZONE, Table, TableKind, Target,
 )
+
+from dataplane._fast.wire cimport IPPROTO_NONE
 
 cpdef enum RuleVerdict:
     RULE_ACCEPT = 0
@@ -60,6 +63,15 @@ cdef inline void tell(
     event.table = table
     event.hook = hook
     event.verdict = verdict
+    event.family = p.family
+    event.physin = <short>p.physin
+    event.physout = <short>p.physout
+    event.link_header = 0
+    event.first = 0
+    event.size = 0
+    if tap.bytes_limit:
+        event.link_header = <uint8_t>(p.net - p.mac) if p.iif >= 0 and p.mac != NULL and p.mac <= p.net <= p.mac + 18 else 0
+        tap_keep(tap, event, p.net - event.link_header, <uint32_t>(p.tail - p.net) + event.link_header)
 
 
 cdef inline int32_t run_next(const RuleSet *rules, const Run *run, const Packet *p, int32_t after) noexcept nogil:
@@ -82,18 +94,40 @@ cdef inline int32_t run_next(const RuleSet *rules, const Run *run, const Packet 
 cdef inline uint8_t rest_matches(
     RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context,
 ) noexcept nogil:
-    """The tests from `op` on, in order, until one does not hold: NO, YES or DROP."""
-    cdef uint8_t answer
+    """The tests from `op` on, in order, until one does not hold: NO, YES, DROP or DROP_LATE."""
+    cdef uint8_t answer, late = YES
     while op < end:
         if op.kind == OP_WORD:
             if ((p.field[op.field] & op.a) - op.b) > op.c:
-                return NO
+                return NO if late == YES else DROP
         else:
             answer = op_other(rules, op, p, context)
-            if answer != YES:
-                return answer
+            if answer == DROP_LATE:
+                late = DROP_LATE
+            elif answer != YES:
+                return answer if late == YES else DROP
         op += 1
-    return YES
+    return late
+
+
+cdef inline bint chain_broken(const Packet *p) noexcept nogil:
+    """Whether the chain of IPv6 extension headers ends in the middle of one (ipv6_find_hdr)."""
+    cdef uint32_t proto = p.field[<int>FIELD_PROTO]
+    return p.family == 6 and p.transport == NULL and proto != IPPROTO_NONE and ip6_extension(proto)
+
+
+cdef inline uint8_t broken_matches(
+    RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context,
+) noexcept nogil:
+    """rest_matches, of a packet whose chain of extension headers is broken: who asks for its protocol drops it
+    (ip6_packet_match)."""
+    cdef uint8_t answer = YES
+    while op < end and answer == YES:
+        if op.kind == OP_WORD and op.field == FIELD_PROTO:
+            return DROP
+        answer = rest_matches(rules, op, op + 1, p, context)
+        op += 1
+    return answer
 
 
 cdef inline bint act(
@@ -144,9 +178,10 @@ cdef inline uint8_t rules_run(
     cdef uint32_t *field = p.field
     cdef uint64_t length = field[<int>FIELD_LENGTH]
     cdef uint8_t answer, kind, policy
-    cdef bint traced
+    cdef bint traced, late = False
     # Without a readable transport header the order of the tests counts: one of them may drop the packet outright.
     cdef bint careful = field[<int>FIELD_L4] == 0 and field[<int>FIELD_FRAGMENT] <= 1
+    cdef bint broken = careful and chain_broken(p)
     if base < 0:
         return RULE_ACCEPT
     if tables.uses_state:
@@ -162,8 +197,13 @@ cdef inline uint8_t rules_run(
                 continue
             if rule.op_count != rule.skip or careful:
                 ops = rules.ops + rule.first_op
-                answer = rest_matches(rules, ops if careful else ops + rule.skip, ops + rule.op_count, p, context)
-                if answer != YES:
+                if broken:
+                    answer = broken_matches(rules, ops, ops + rule.op_count, p, context)
+                else:
+                    answer = rest_matches(rules, ops if careful else ops + rule.skip, ops + rule.op_count, p, context)
+                if answer == DROP_LATE:
+                    late = True
+                elif answer != YES:
                     if answer == DROP:
                         if traced:
                             tell(context.tap, p, EVENT_HOTDROP, table, hook, chain, at, TARGET_DROP)
@@ -173,8 +213,12 @@ cdef inline uint8_t rules_run(
             rules.counters[2 * at] += 1
             rules.counters[2 * at + 1] += length
             kind = rule.target
-            if traced and kind < TARGET_MARK:
+            if traced:
                 tell(context.tap, p, EVENT_RULE, table, hook, chain, at, kind)
+            if late:
+                if kind >= TARGET_MARK and kind != TARGET_CONTINUE:
+                    act(rules, rule, p, context, table, hook, chain, at)
+                return RULE_DROP
             if kind == TARGET_JUMP or kind == TARGET_GOTO:
                 if kind == TARGET_JUMP:
                     rules.stack[2 * depth] = at + 1
@@ -198,8 +242,6 @@ cdef inline uint8_t rules_run(
                     return RULE_DROP
                 length = field[<int>FIELD_LENGTH]
                 traced = p.traced and context.tap != NULL
-                if traced:
-                    tell(context.tap, p, EVENT_RULE, table, hook, chain, at, kind)
             at += 1
         # The end of a chain, or RETURN.
         if depth == 0:

@@ -28,7 +28,7 @@ def rules_walked(host: CompiledHost, events: npt.NDArray[np.void], packets: int)
         return counts
     position = _Position(rules)
     for event in events.tolist():
-        row, _, rule, chain, _, _, _, _, kind, _, _, verdict = event
+        row, _, rule, chain, _, _, _, _, kind, _, _, verdict, *_ = event
         counts[row] += position.move(kind, rule, chain, verdict)
     return counts
 

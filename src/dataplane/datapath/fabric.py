@@ -11,6 +11,7 @@ from dataplane._fast.host_change import cut, set_up
 from dataplane._fast.walk import Walk
 from dataplane.datapath.compile import compile_host
 from dataplane.datapath.connections import Connections, connections
+from dataplane.datapath.log import Logged
 from dataplane.datapath.reconfigure import reconfigure, unplug
 from dataplane.datapath.running_host import RunningHost
 from dataplane.errors import ModelError
@@ -149,6 +150,11 @@ class Fabric:
     def connections(self, name: str) -> Connections:
         """What a host tracks now. ModelError when there is no such host."""
         return connections(self.compiled(name), self.walk.now)
+
+    def logged(self) -> dict[str, tuple[Logged, ...]]:
+        """What the rules of each host wrote down since the last call; hosts that wrote nothing are left out."""
+        rows = {name: running.log.take() for name, running in zip(self.names, self._running, strict=True)}
+        return {name: written for name, written in rows.items() if written}
 
     def compiled(self, name: str) -> CompiledHost:
         """The compiled host, for its counters and tables."""

@@ -11,6 +11,7 @@ from dataplane._fast.reason import Reason
 from dataplane._fast.reassembly import ReassemblyKind
 from dataplane._fast.walk import Walk
 from dataplane.datapath.compile import Listening, compile_host
+from dataplane.datapath.log import Logged
 from dataplane.datapath.reconfigure import reconfigure
 from dataplane.datapath.running_host import RunningHost
 from dataplane.errors import ModelError
@@ -200,6 +201,17 @@ class Host:
         """Packets dropped, by reason."""
         drops: dict[Reason, int] = self._compiled.drops()
         return drops
+
+    def logged(self) -> tuple[Logged, ...]:
+        """What LOG, NFLOG and TRACE wrote down since the last call, in order. The host keeps 65,536 of them and 16 MiB of
+        their packets until then; those above are counted in `log_lost` and not kept."""
+        return self._running.log.take()
+
+    @property
+    def log_lost(self) -> int:
+        """Packets that LOG, NFLOG and TRACE could not write down because nobody had read the log for too long."""
+        self._running.log.collect()
+        return self._running.log.lost
 
     def refused(self) -> dict[str, int]:
         """Entries that were not learnt because a table was full, by table: frames to them are flooded. What a full table

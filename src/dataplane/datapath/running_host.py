@@ -10,11 +10,12 @@ from dataplane.datapath.compile import Compiled
 from dataplane.datapath.compile_ipvs import rebalance
 from dataplane.datapath.compile_sets import Sets, refused_sets
 from dataplane.datapath.hooks import counted
+from dataplane.datapath.log import ChainRules, HostLog
 from dataplane.datapath.running_rules import NAMES_INTERFACE, RunningRules
 from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
 from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
-from dataplane.host.iptables import Ruleset
+from dataplane.host.iptables import BUILT_IN, Ruleset
 from dataplane.host.ipvs import VirtualService
 from dataplane.host.restore import Restore
 
@@ -28,11 +29,13 @@ class RunningHost:
         self.slots = dict(compiled.slots)
         self._rules: dict[int, RunningRules] = {}
         self._names_interfaces: dict[int, bool] = {}
+        self.log = HostLog(self.host, self._chain)
 
     def restore(self, restore: Restore) -> None:
         """`iptables-restore --noflush`, or `ip6tables-restore` by the family. DumpError as RunningRules.restore;
         ModelError where the host has no rules of the family."""
         if restore:
+            self.log.collect()
             self.rules(restore.family).restore(restore)
 
     def delete_connections(self, delete: ConntrackDelete | ConntrackReconcile, now: int) -> int:
@@ -69,6 +72,7 @@ class RunningHost:
         """Interfaces of these names came or went: rules that name interfaces are looked at again."""
         if not names:
             return
+        self.log.collect()
         for family, ruleset in ((4, self.config.iptables), (6, self.config.ip6tables)):
             if ruleset is None:
                 continue
@@ -78,6 +82,20 @@ class RunningHost:
                 )
             if family in self._rules or self._names_interfaces[family]:
                 self.rules(family).interfaces_changed(self.slots, names)
+
+    def _chain(self, family: int, index: int) -> ChainRules:
+        """A compiled chain, by its index, as it is now."""
+        running = self._rules.get(family)
+        if running is not None:
+            return running.chain_at(index)
+        ruleset = self.config.iptables if family == 4 else self.config.ip6tables
+        compiled = self.host.rules4 if family == 4 else self.host.rules6
+        assert ruleset is not None, "rules have told something"
+        assert compiled is not None, "rules have told something"
+        table, name = compiled.program.chain_names[index]
+        first = int(compiled.program.chains[index]["first_rule"])
+        found = next(one for each in ruleset.tables if each.name == table for one in each.chains if one.name == name)
+        return ChainRules(table, name, first, found.rules, name in BUILT_IN[table])
 
     def ruleset(self, family: int) -> Ruleset | None:
         """The rules of a family with their counters as they are now; None without."""

@@ -24,6 +24,7 @@ from dataplane._fast.rules import (
 from dataplane._fast.ruleset import OpKind, TargetKind
 from dataplane.datapath.compile_rules import HOOKS, POLICIES, SHORTEST_RUN, TABLES, Compiler
 from dataplane.datapath.compile_sets import Sets
+from dataplane.datapath.log import ChainRules
 from dataplane.errors import DumpError
 from dataplane.host.iptables import BUILT_IN, Chain, Rule, Ruleset, Table
 from dataplane.host.restore import Restore
@@ -145,6 +146,13 @@ class RunningRules:
         if texts is None:
             texts = self._texts[key] = [rule.text for rule in self._known[key].rules]
         return texts
+
+    def chain_at(self, number: int) -> ChainRules:
+        """A chain by its number."""
+        table, name = next(key for key, at in self._numbers.items() if at == number)
+        rules = tuple(Rule.of(text) for text in self.chain(table, name) or ())
+        first = int(self._chains.array[number]["first_rule"])
+        return ChainRules(table, name, first, rules, name in BUILT_IN[table])
 
     def ruleset(self) -> Ruleset:
         """The rules and their counters as they are now: built-in chains by hook, then the others by name."""

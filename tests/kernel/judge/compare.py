@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6MLReport2, IPv6, IPv6ExtHdrFragment
@@ -138,6 +139,14 @@ def _rules(index: int, ours: dict[int, str], theirs: dict[int, str]) -> list[Dif
                 if x != y:
                     found.append(Difference(index, f"rule of {table} (IPv{family})", x, y))
     return found
+
+
+# ---- logs -----------------------------------------------------------------------------------------------------------
+
+
+def _logged(index: int, ours: list[str] | None, theirs: list[str] | None) -> list[Difference]:
+    pairs = zip_longest(ours or (), theirs or (), fillvalue="nothing")
+    return [Difference(index, "logged", a, b) for a, b in pairs if a != b]
 
 
 # ---- connections ----------------------------------------------------------------------------------------------------
@@ -314,6 +323,7 @@ def compare(kernel: Recording, emulator: Recording, masks: tuple[str, ...] = ())
         if kernel.traced and emulator.traced:
             found += _drops(index, ours, theirs)
         found += _rules(index, ours.rules, theirs.rules)
+        found += _logged(index, ours.logged, theirs.logged)
         if ours.connections is not None and theirs.connections is not None:
             found += _connections(index, ours.connections, theirs.connections, masks == ("chosen",))
         found += _balancing(index, ours.ipvs, theirs.ipvs, "-Ln --stats --exact" in ours.ipvs, "time left" not in masks)

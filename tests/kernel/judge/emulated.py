@@ -4,6 +4,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from judge.choices import from_frames
+from judge.logged import emulated
 from judge.recording import Frame, Recording, Step
 
 
@@ -64,6 +65,8 @@ def run(kernel: Recording) -> Recording:
         drops = {reason.name: count for reason, count in host.drops().items()}
         step.drops = [(reason, "") for reason, count in drops.items() for _ in range(count - before.get(reason, 0))]
         before = drops
+        if theirs.logged is not None:
+            step.logged = emulated(host)
         if theirs.connections is not None:
             host.advance(theirs.looked_ns)
             if 4 in theirs.rules:

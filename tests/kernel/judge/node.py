@@ -16,6 +16,7 @@ from scapy.packet import Packet
 
 from judge import baseline, dump
 from judge.drops import DropTrace
+from judge.logged import LogListener
 from judge.namespace import Fence, Namespace, Tool
 from judge.ports import Port
 from judge.recording import Frame, Recording, Step
@@ -56,6 +57,7 @@ class Node:
         self._texts: list[tuple[int, str]] = []
         self._started = False
         self._sockets: list[socket.socket] = []
+        self._log: LogListener | None = None
         self._before: dict[str, dict[str, int]] = {}
         self.ipv6 = family == 6
         self._baseline_done = False
@@ -111,7 +113,22 @@ class Node:
             batches.setdefault(line.startswith("-6 "), []).append(line.removeprefix("-6 "))
         for six, lines in batches.items():
             family = ["-6"] if six else []
+            for line in lines:
+                if six and line.startswith("route") and " src " in line:
+                    self._settled(line.split(" src ")[1].split()[0])
             self._namespace.run("ip", *family, "-batch", "-", text="".join(f"{line}\n" for line in lines if line))
+
+    def _settled(self, source: str) -> None:
+        """Wait until an IPv6 address may be the source of a route: its link must have a carrier, and say so."""
+        route = ("blackhole", "3fff::/128", "src", source)
+        for _ in range(100):
+            try:
+                self._namespace.run("ip", "-6", "route", "add", *route)
+            except Tool:
+                time.sleep(0.05)
+            else:
+                self._namespace.run("ip", "-6", "route", "delete", *route[:2])
+                return
 
     @property
     def dash(self) -> str:
@@ -202,6 +219,11 @@ class Node:
             made.listen(1)
         self._sockets.append(made)
         self.recording.listeners.append((protocol, port))
+
+    def listen_to_log(self, *groups: int) -> None:
+        """Read what LOG and TRACE (group 0) and NFLOG to these groups write down, after every step."""
+        self._begin()
+        self._log = LogListener(self._namespace, (0, *groups))
 
     # ---- steps ------------------------------------------------------------------------------------------------------
 
@@ -327,6 +349,8 @@ class Node:
             port.close()
         for made in self._sockets:
             made.close()
+        if self._log is not None:
+            self._log.close()
         self._namespace.close()
 
     # ---- inside -----------------------------------------------------------------------------------------------------
@@ -345,6 +369,8 @@ class Node:
 
     def _finish(self, step: Step) -> Frames:
         step.drops = self._trace.read()
+        if self._log is not None:
+            step.logged = self._log.read()
         if self.look_at_every_step:
             self.look(step)
         self.recording.steps.append(step)

@@ -48,6 +48,7 @@ class Step:
     rules: dict[int, str] = field(default_factory=dict)  # by family: iptables-save -c
     connections: str | None = None  # conntrack -L -o extended; None: not read
     ipvs: dict[str, str] = field(default_factory=dict)  # see ipvs_state.py; empty: not read
+    logged: list[str] | None = None  # what LOG, NFLOG and TRACE wrote down; None: nobody listened
 
     @property
     def packet(self) -> Packet:

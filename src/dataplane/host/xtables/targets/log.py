@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataplane._fast.ruleset import TargetKind
+from dataplane.host.log_line import LineOptions
 from dataplane.host.xtables.declare import Given, Kind, Option, Scope, Target
 from dataplane.host.xtables.predicate import Action
 from dataplane.host.xtables.values import integer, text
@@ -40,8 +41,21 @@ class Log(Target):
         return given
 
     def action(self) -> Action:
-        level = self.value("log-level", WARNING)
-        return Action(TargetKind.TARGET_LOG, value=level)
+        return Action(TargetKind.TARGET_LOG, value=self.level())
+
+    def level(self) -> int:
+        """0 (emerg) to 7 (debug)."""
+        level: int = self.value("log-level", WARNING)
+        return level
+
+    def line_options(self) -> LineOptions:
+        """What its lines show besides the usual."""
+        return LineOptions(
+            tcp_sequence=self.has("log-tcp-sequence"),
+            tcp_options=self.has("log-tcp-options"),
+            ip_options=self.has("log-ip-options"),
+            macdecode=self.has("log-macdecode"),
+        )
 
 
 TARGET = Log
