@@ -75,6 +75,13 @@ def test_packets_that_wait_for_a_neighbour() -> None:
     assert host.drops()[Reason.NEIGH_QUEUEFULL] >= 250
 
 
+def test_the_bytes_that_wait_are_the_dumps() -> None:
+    host = router(**{"net.ipv4.neigh.eth1.unres_qlen_bytes": "4900", "net.ipv4.neigh.eth0.unres_qlen_bytes": "4900"})
+    for i in range(10):
+        host.receive(ip4("10.0.0.5", "172.16.0.9", payload=b"\0" * 1000), "eth0", i * 1000)
+    assert host.drops()[Reason.NEIGH_QUEUEFULL] == 8, "two packets of 1,020 bytes and what the kernel adds"
+
+
 def bridge_host() -> Host:
     ports = tuple(Link(f"veth{i}", "veth", mac=0x0200000000B0 + i, master="br0", port=BridgePort()) for i in (1, 2))
     return Host(

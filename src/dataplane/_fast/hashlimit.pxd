@@ -1,29 +1,43 @@
 """Token buckets by address and port: the memory of `-m hashlimit` (facts of net/netfilter/xt_hashlimit.c).
 
 All rules that name a table share it, and the settings of the first of them hold. A bucket that was idle for `expire`
-is full again. Times and credit in ns.
+is full again. Times in ns. A limit of packets has credit in ns; one of bytes has credit by the jiffy, and a number of
+times that it may be filled again at once (the burst); --hashlimit-rate-match counts by windows of time instead.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+from dataplane._fast.jiffy cimport HZ, JIFFY, jiffies
+
 cdef enum:
     HASHLIMIT_WORDS = 9     # destination, source, ports
+    BYTE_CREDIT = 1 << 24   # of a jiffy: the power of two below 2^32 / HZ
+    BYTE_CREDIT_FULL = HZ * BYTE_CREDIT
+
+cdef enum HashlimitMode:
+    HASHLIMIT_BYTES = 1
+    HASHLIMIT_WINDOWS = 2   # --hashlimit-rate-match
 
 cdef struct HashlimitBucket:
     uint32_t key[9]
     int64_t then            # when the credit was counted last
     int64_t expires
-    uint64_t credit
+    uint64_t credit         # with windows: packets or bytes of this one
+    uint64_t refills        # left of the burst, for bytes
+    uint8_t exceeded        # whether the window before was above its rate
     HashlimitBucket *next
 
 cdef struct HashlimitTable:
     uint32_t destination[4]     # masks of what is told apart
     uint32_t source[4]
     uint32_t ports              # destination port in the low half, source port in the high half
-    uint64_t cost               # of a packet
+    uint64_t cost               # of a packet, or of 16 bytes; with windows: packets or bytes in a second
     uint64_t full
+    uint64_t burst              # of bytes: refills; with windows: packets or bytes of one
+    int64_t interval            # jiffies of a window
+    uint8_t mode                # HashlimitMode
     int64_t expire
     int64_t limit               # buckets; a packet that needs one more is dropped
     int64_t count
@@ -97,6 +111,42 @@ cdef inline bint hashlimit_grow(HashlimitTable *t) noexcept nogil:
     return True
 
 
+cdef inline void hashlimit_pass(HashlimitTable *t, HashlimitBucket *b, int64_t now) noexcept nogil:
+    """Time passes for a bucket that counts by the jiffy."""
+    cdef int64_t passed = (jiffies(now) - jiffies(b.then)) // JIFFY
+    if passed <= 0:
+        return
+    if t.mode & HASHLIMIT_WINDOWS:
+        if passed < t.interval:
+            return
+        b.exceeded = b.credit * <uint64_t>t.interval > <uint64_t>passed * t.cost
+        b.credit = 0
+    else:
+        b.credit += BYTE_CREDIT * <uint64_t>passed
+        if b.credit > BYTE_CREDIT_FULL:
+            b.credit = BYTE_CREDIT_FULL
+    b.then = now
+
+
+cdef inline bint hashlimit_below(const HashlimitTable *t, HashlimitBucket *b, uint32_t size) noexcept nogil:
+    """Take what a packet of `size` bytes costs; False where it is above the limit."""
+    cdef uint64_t cost = t.cost
+    if t.mode & HASHLIMIT_WINDOWS:
+        b.credit += size if t.mode & HASHLIMIT_BYTES else 1
+        return not b.exceeded and b.credit <= t.burst
+    if t.mode & HASHLIMIT_BYTES:
+        cost *= (size >> 4) + 1
+        if cost > BYTE_CREDIT_FULL:
+            cost = BYTE_CREDIT_FULL
+        if b.credit < cost and b.refills:
+            b.refills -= 1
+            b.credit = BYTE_CREDIT_FULL
+    if b.credit < cost:
+        return False
+    b.credit -= cost
+    return True
+
+
 cdef inline HashlimitBucket *hashlimit_bucket(HashlimitTable *t, const uint32_t *key, int64_t now) noexcept nogil:
     """The bucket of a key with its credit as of now; a full one where it is new; NULL when the table is full."""
     cdef HashlimitBucket *b
@@ -122,9 +172,13 @@ cdef inline HashlimitBucket *hashlimit_bucket(HashlimitTable *t, const uint32_t 
         memcpy(b.key, key, sizeof(b.key))
         b.then = now
         b.credit = t.full
+        b.refills = t.burst
+        b.exceeded = False
         b.next = t.rows[row]
         t.rows[row] = b
         t.count += 1
+    elif t.mode:
+        hashlimit_pass(t, b, now)
     elif now > b.then:
         passed = <uint64_t>(now - b.then)
         b.credit = t.full if passed >= t.full - b.credit else b.credit + passed

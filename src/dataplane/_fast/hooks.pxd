@@ -181,6 +181,8 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
     context.chance = &host.chance
     context.conntrack = host.netfilter.conntrack
     context.now = p.time
+    context.listening = host.listening
+    context.all_ports = host.accept_all
     context.log = &host.netfilter.log
     context.tap = host.netfilter.tap if host.netfilter.tap != NULL else context.log
     for i in range(entries.count):

@@ -67,6 +67,7 @@ class CompiledHost:
         delay_probe: Sequence[int] = (5_000_000_000, 5_000_000_000),
         retransmit: Sequence[int] = (1_000_000_000, 1_000_000_000),
         multicast_probes: Sequence[int] = (3, 3),
+        queue_bytes: Sequence[int] = (212_992, 212_992),
         unicast_probes: Sequence[int] = (3, 3),
     ) -> None: ...
     def settings(

@@ -109,7 +109,8 @@ cdef class CompiledHost:
         bint proxy_arp=False, bint send_redirects=True, bint src_valid_mark=False, bint forwarding6=False,
         bint disabled6=False, bint proxy_ndp=False, uint32_t hop_limit6=64, uint32_t mtu6=0,
         reachable=(30_000_000_000, 30_000_000_000), delay_probe=(5_000_000_000, 5_000_000_000),
-        retransmit=(1_000_000_000, 1_000_000_000), multicast_probes=(3, 3), unicast_probes=(3, 3),
+        retransmit=(1_000_000_000, 1_000_000_000), multicast_probes=(3, 3), queue_bytes=(212_992, 212_992),
+        unicast_probes=(3, 3),
     ):
         """Set one interface. Values of net.ipv4.conf are given as the kernel combines them with `all`; pairs are those of
         IPv4 and IPv6."""
@@ -155,6 +156,7 @@ cdef class CompiledHost:
             i.delay_probe[family] = delay_probe[family]
             i.retransmit[family] = retransmit[family]
             i.multicast_probes[family] = multicast_probes[family]
+            i.queue_bytes[family] = queue_bytes[family]
             i.unicast_probes[family] = unicast_probes[family]
         if kind == LINK_LOOPBACK and self.host.loopback < 0:
             self.host.loopback = slot

@@ -61,6 +61,7 @@ cdef struct Interface:
     int64_t delay_probe[2]
     int64_t retransmit[2]
     uint8_t multicast_probes[2]
+    uint32_t queue_bytes[2]     # unres_qlen_bytes: of packets that wait for one neighbour
     uint8_t unicast_probes[2]
     uint32_t mtu6
     # ip -s link

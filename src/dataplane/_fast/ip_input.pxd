@@ -31,8 +31,10 @@ from dataplane._fast.options cimport has_source_route
 from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, SILENT, route_input4, route_input6
 from dataplane._fast.track cimport ct_release
 from dataplane._fast.vxlan cimport vxlan_listens, vxlan_quoted
+from dataplane._fast.ip6_options cimport hop_options
+from dataplane._fast.rule_socket cimport socket_listens
 from dataplane._fast.wire cimport (
-    ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_TCP, IPPROTO_UDP,
+    ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_HOPOPTS, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_TCP, IPPROTO_UDP,
     IPPROTO_UDPLITE, IP_MF, IP_OFFSET, checksum_fold, checksum_sum, dp_swap32, ip4_checksum_good, load16, load32, pseudo6,
 )
 
@@ -121,6 +123,8 @@ cdef inline Stage network_receive(Network *net, Host *host, Packet *p) noexcept 
         if interface.disabled6:
             return drop(net, host, p, Reason.IPV6DISABLED)
         reason = ip6_check(host, p)
+        if reason == Reason.NOT_DROPPED and p.net[6] == IPPROTO_HOPOPTS and not hop_options(net, host, p):
+            return STAGE_END
     elif p.ethertype == ETH_P_ARP:
         return arp_receive(net, host, p)
     else:
@@ -187,8 +191,7 @@ cdef inline bint delivered_checksum_good(const Packet *p, uint32_t proto) noexce
 
 cdef inline bint listened(const Host *host, uint32_t proto, uint16_t port) noexcept nogil:
     """Whether a socket of the host takes this port."""
-    cdef uint32_t bit = port + (65536 if proto == IPPROTO_UDP else 0)
-    return host.accept_all or (host.listening != NULL and host.listening[bit >> 3] >> (bit & 7) & 1)
+    return socket_listens(host.listening, host.accept_all, proto, port)
 
 
 cdef inline bint minds_its_path(const Host *host, uint8_t family, const uint8_t *quoted, const uint8_t *tail) noexcept nogil:

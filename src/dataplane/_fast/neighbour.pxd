@@ -26,7 +26,6 @@ cdef enum:
     NUD_CONNECTED = 2 | 64 | 128
     NUD_VALID = 2 | 4 | 8 | 16 | 64 | 128
     NUD_IN_TIMER = 1 | 2 | 8 | 16
-    QUEUE_BYTES = 212992            # unres_qlen_bytes
     QUEUE_OVERHEAD = 640            # what a queued packet weighs beyond its bytes (struct sk_buff and its shared info)
 
 cdef struct Neighbour:

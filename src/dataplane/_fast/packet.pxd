@@ -211,7 +211,8 @@ cdef inline uint8_t *ip6_transport(
     fragment[0] = 0
     while True:
         if following == IPPROTO_HOPOPTS or following == IPPROTO_ROUTING or following == IPPROTO_DSTOPTS:
-            if at + 2 > tail:  # the kernel asks for no more, and takes the length that it reads there
+            # The kernel asks for no more, and takes the length that it reads there.
+            if at + (4 if following == IPPROTO_ROUTING else 2) > tail:
                 break
             following = at[0]
             at += (at[1] + 1) * 8

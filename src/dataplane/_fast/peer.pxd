@@ -9,12 +9,12 @@ from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.fib cimport same_address
+from dataplane._fast.jiffy cimport jiffies
 from dataplane._fast.network cimport Bucket, Host
 
 cdef enum:
     PEERS = 2048
     PEER_WAYS = 8
-    JIFFY = 4000000             # ns: CONFIG_HZ=250, as distributions build it
     SECOND = 1000000000
     REDIRECT_LOAD = 20000000    # ns: net.ipv4.route.redirect_load, doubled with every redirect
     REDIRECT_NUMBER = 9         # net.ipv4.route.redirect_number
@@ -64,10 +64,6 @@ cdef inline Bucket *peer_of(Host *host, const uint32_t *address, int64_t now) no
     memcpy(oldest.address, address, 16)
     oldest.last = jiffies(now) - 60 * <int64_t>SECOND
     return oldest
-
-
-cdef inline int64_t jiffies(int64_t now) noexcept nogil:
-    return now - now % JIFFY
 
 
 cdef inline bint take(Bucket *b, int64_t limit, int64_t burst) noexcept nogil:

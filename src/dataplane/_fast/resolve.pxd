@@ -9,7 +9,7 @@ from dataplane._fast.interface cimport Interface
 from dataplane._fast.ndisc cimport nd_solicit
 from dataplane._fast.neighbour cimport (
     NUD_CONNECTED, NUD_DELAY, NUD_FAILED, NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT, NUD_PROBE, NUD_REACHABLE, NUD_STALE,
-    NUD_VALID, Neighbour, QUEUE_BYTES, QUEUE_OVERHEAD, neighbour_dequeue,
+    NUD_VALID, Neighbour, QUEUE_OVERHEAD, neighbour_dequeue,
     neighbour_enqueue, neighbour_get,
 )
 from dataplane._fast.network cimport (
@@ -99,9 +99,10 @@ cdef inline void neighbour_learn(
 cdef inline Stage neighbour_wait(Network *net, Host *host, Neighbour *n, Packet *p) noexcept nogil:
     """Queue behind an entry that is being resolved; the oldest packet gives way when the queue is full."""
     cdef Packet *oldest
+    cdef uint32_t limit = timing(host, n).queue_bytes[n.family == 6]
     if not packet_own(p):
         return drop(net, host, p, Reason.NEIGH_QUEUEFULL)
-    while n.queue_head != NULL and n.queue_bytes + <uint32_t>(p.tail - p.net) + QUEUE_OVERHEAD > QUEUE_BYTES:
+    while n.queue_head != NULL and n.queue_bytes + <uint32_t>(p.tail - p.net) + QUEUE_OVERHEAD > limit:
         oldest = neighbour_dequeue(n)
         drop(net, host, oldest, Reason.NEIGH_QUEUEFULL)
     p.tunnel = 0

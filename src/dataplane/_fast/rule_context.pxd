@@ -1,6 +1,6 @@
 """What rules ask of their host, and what a test answers."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 
 from dataplane._fast.chance cimport Chance
 from dataplane._fast.conntrack cimport Conntrack
@@ -18,5 +18,7 @@ cdef struct RuleContext:
     Chance *chance
     Conntrack *conntrack    # NULL where nothing is tracked
     int64_t now             # ns
+    const uint8_t *listening    # of the host: see network.pxd
+    bint all_ports          # a socket listens at each
     RuleTap *tap            # of traced packets; may be NULL
     RuleTap *log            # of LOG and NFLOG; may be NULL

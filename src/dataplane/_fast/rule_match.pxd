@@ -16,9 +16,10 @@ from dataplane._fast.rule_memory cimport (
     match_connlimit, match_hashlimit, match_limit, match_nth, match_recent, match_set,
 )
 from dataplane._fast.rule_route cimport match_address_type, match_rpfilter
+from dataplane._fast.rule_socket cimport match_socket
 from dataplane._fast.ruleset cimport (
     OP_ADDRESS, OP_ADDRESS_RANGE, OP_ADDRESS_TYPE, OP_ANY_OF, OP_BITMAP, OP_CONNBYTES, OP_CONNLIMIT, OP_CT_ADDRESS,
-    OP_CT_LABEL, OP_CT_WORD, OP_HASHLIMIT, OP_HEADER, OP_LIMIT, OP_MAC, OP_PORTS, OP_RECENT, OP_RPFILTER, OP_SCTP_CHUNKS, OP_SET,
+    OP_CT_LABEL, OP_CT_WORD, OP_HASHLIMIT, OP_HEADER, OP_LIMIT, OP_MAC, OP_PORTS, OP_RECENT, OP_RPFILTER, OP_SCTP_CHUNKS, OP_SET, OP_SOCKET,
     OP_STATISTIC_NTH, OP_STATISTIC_RANDOM, OP_TCP_MSS, OP_TCP_OPTION, OP_U32, Op, RuleSet,
 )
 from dataplane._fast.wire cimport load16
@@ -111,6 +112,8 @@ cdef inline uint8_t op_other(RuleSet *rules, const Op *op, Packet *p, RuleContex
         return match_tcp_mss(p, pool, invert)
     if kind == OP_SCTP_CHUNKS:
         return match_chunks(p, pool, op.b, invert)
+    if kind == OP_SOCKET:
+        return match_socket(p, pool[0], context) != invert
     if kind == OP_RPFILTER:
         return match_rpfilter(p, pool[0], context) != invert
     if kind == OP_CT_LABEL:

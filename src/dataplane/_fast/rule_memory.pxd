@@ -7,9 +7,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from dataplane._fast.conncount cimport Conncount, conncount_add
 from dataplane._fast.conntrack cimport Tuple
-from dataplane._fast.hashlimit cimport HashlimitBucket, HashlimitTable, hashlimit_bucket
+from dataplane._fast.hashlimit cimport HashlimitBucket, HashlimitTable, hashlimit_below, hashlimit_bucket
 from dataplane._fast.ipset cimport IpSet, SetUse, set_holds
-from dataplane._fast.packet cimport FIELD_DST, FIELD_OIF, FIELD_PROTO, FIELD_SRC, FIELD_TTL, Packet
+from dataplane._fast.packet cimport FIELD_DST, FIELD_LENGTH, FIELD_OIF, FIELD_PROTO, FIELD_SRC, FIELD_TTL, Packet
 from dataplane._fast.recent cimport (
     RecentEntry, RecentList, recent_create, recent_find, recent_reap, recent_remove, recent_touch,
 )
@@ -128,10 +128,7 @@ cdef inline uint8_t match_hashlimit(const Packet *p, HashlimitTable *t, int64_t 
     b = hashlimit_bucket(t, key, now)
     if b == NULL:
         return DROP
-    if b.credit < t.cost:
-        return invert
-    b.credit -= t.cost
-    return not invert
+    return hashlimit_below(t, b, p.field[<int>FIELD_LENGTH]) != invert
 
 
 cdef inline uint8_t match_connlimit(

@@ -195,7 +195,9 @@ cdef class CompiledRules:
             for word in range(4):
                 table.destination[word] = words[word]
                 table.source[word] = words[4 + word]
-            table.ports, table.cost, table.full, table.expire, table.limit = words[8:]
+            (
+                table.ports, table.cost, table.full, table.expire, table.limit, table.burst, table.interval, table.mode,
+            ) = words[8:]
 
     def __dealloc__(self):
         cdef int32_t i
@@ -273,7 +275,9 @@ cdef class CompiledRules:
             for word in range(4):
                 table.destination[word] = values[word]
                 table.source[word] = values[4 + word]
-            table.ports, table.cost, table.full, table.expire, table.limit = values[8:]
+            (
+                table.ports, table.cost, table.full, table.expire, table.limit, table.burst, table.interval, table.mode,
+            ) = values[8:]
         if conncounts > self.conncount_count:
             counts = <Conncount *>realloc(self.rules.conncounts, (conncounts + 1) * sizeof(Conncount))
             if counts == NULL:

@@ -72,6 +72,7 @@ cpdef enum OpKind:
     OP_SCTP_CHUNKS          # pool: 0 any, 1 all, 2 only; 8 words of types; then type << 16 | flag mask << 8 | flags
     OP_MAC                  # pool: two words
     OP_CT_LABEL             # pool: which of 128 labels, whether to set it
+    OP_SOCKET               # pool: SocketFlag
 
 cpdef enum RecentFlag:
     RECENT_CHECK = 1
@@ -107,6 +108,10 @@ cpdef enum TargetKind:
     TARGET_TRACE
     TARGET_SET              # value, mask: where the pool has a set to add to and one to take from, plus one; 0: none
     TARGET_ZONE             # value: zone; flags: ZoneFlag
+
+cpdef enum SocketFlag:
+    SOCKET_TRANSPARENT = 1
+    SOCKET_NO_WILDCARD = 2  # --nowildcard: do not ignore sockets bound to every address
 
 cpdef enum RpfilterFlag:
     RPFILTER_LOOSE = 1

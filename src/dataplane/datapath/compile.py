@@ -217,6 +217,7 @@ def _link(
         delay_probe=_neigh(config, name, "delay_first_probe_time", 5, SECOND),
         retransmit=_neigh(config, name, "retrans_time_ms", 1000, MILLISECOND),
         multicast_probes=_neigh(config, name, "mcast_solicit", 3),
+        queue_bytes=_neigh(config, name, "unres_qlen_bytes", 212_992),
         unicast_probes=_neigh(config, name, "ucast_solicit", 3),
     )
     vxlan = link.vxlan

@@ -17,8 +17,8 @@ RANDOM_KNOWN: dict[str, str] = {
     "errors that quote a tunnel's outer packet": "they name its source port, a hash with a secret of the kernel's",
     "ff01::2 and ff05::2": "a router joins them only where forwarding was switched on after the link came up, which no "
     "dump tells",
-    "IPv4 options and IPv6 extension headers": "options of an echo request are not echoed; ip6tables drops a packet "
-    "whose chain of headers is cut short at the first rule with -p",
+    "IPv4 options and IPv6 extension headers": "options of an echo request are not echoed; chains of headers that are cut "
+    "short have scenarios of their own",
     "ICMP timestamp requests": "the kernel answers with the time of day; the emulator is silent",
     "the nft back end": "it reads the ports of a transport header that is cut short, and goes on; random cases load the "
     "legacy tables",

@@ -385,3 +385,24 @@ def sends_its_own(node: Node) -> None:
             else IPv6(src=node.address("eth1"), dst=target)
         )
         node.send(ip / QUERY).only(server)
+
+
+@scenario(families=(6,))
+def hop_by_hop_options(node: Node) -> None:
+    """Hop-by-hop options are read before any rule: what is malformed is dropped, what is unknown by its two first bits."""
+    client, server = node.router()
+    node.rules("-t raw -A PREROUTING -m length --length 0:65535")
+    for options in (
+        "000000000000", "010400000000", "010400000100", "050200000100", "05020000010005020000010000000000", "0503000000",
+        "060400000000", "460400000000", "860400000000", "c60400000000", "c20400010000", "0105000000", "01", "0700",
+        "01060000000000000106000000000000", "31040000000000", "00000000000000000000000000001e00",
+    ):  # fmt: skip
+        body = bytes.fromhex(options)
+        body += bytes(-(len(body) + 2) % 8)
+        for to in (server, node.address("eth0"), "ff02::1"):
+            header = bytes([17, (len(body) + 2) // 8 - 1]) + body
+            client.send(
+                IPv6(src=client.ip, dst=getattr(to, "ip", to), nh=0) / Raw(header + bytes(UDP(sport=4, dport=5)))
+            )
+    for body in (b"", b"\x11", b"\x11\0\1\4", b"\x11\1\1\4\0\0\0\0"):
+        client.send(IPv6(src=client.ip, dst=server.ip, nh=0) / Raw(body))

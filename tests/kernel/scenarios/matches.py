@@ -3,8 +3,8 @@
 from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import Peer, Talk, echo, icmp_error, reply
-from scapy.layers.inet import ICMP, TCP, UDP, IPOption_NOP
-from scapy.layers.inet6 import ICMPv6Unknown, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP
+from scapy.layers.inet6 import ICMPv6Unknown, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP, SCTPChunkAbort, SCTPChunkData, SCTPChunkInit
 from scapy.packet import Raw
@@ -680,6 +680,69 @@ def hashlimit(node: Node) -> None:
 
 
 @scenario(families=(4, 6))
+def hashlimit_of_bytes(node: Node) -> None:
+    """hashlimit by bytes: what a second brings, counted in 16 bytes; a burst is so many seconds at once."""
+    client, server = counted(
+        node,
+        "-m hashlimit --hashlimit-upto 200b/s --hashlimit-mode srcip --hashlimit-name bytes1",
+        "-m hashlimit --hashlimit-above 500b/s --hashlimit-burst 2kb --hashlimit-mode srcip,dstport --hashlimit-name bytes2",
+        "-m hashlimit --hashlimit-upto 1mb/s --hashlimit-name bytes3",
+    )
+    for size in (10, 100, 100, 700, 10, 1, 300, 900):
+        client.send(UDP(sport=1, dport=1) / bytes(size), to=server)
+    client.send(UDP(sport=1, dport=2) / bytes(900), to=server)
+    node.wait(0.5)
+    for size in (60, 60, 60):
+        client.send(UDP(sport=1, dport=1) / bytes(size), to=server)
+
+
+@scenario()
+def hashlimit_by_windows(node: Node) -> None:
+    """hashlimit --hashlimit-rate-match: what a window of time has brought, and whether the one before was too much."""
+    client, server = counted(
+        node,
+        "-m hashlimit --hashlimit-upto 2/sec --hashlimit-burst 3 --hashlimit-rate-match --hashlimit-name windows1",
+        "-m hashlimit --hashlimit-above 300b/s --hashlimit-rate-match --hashlimit-rate-interval 1 --hashlimit-name windows2",
+        "-m hashlimit --hashlimit-above 100b/s --hashlimit-burst 300b --hashlimit-rate-match --hashlimit-name windows3",
+    )
+    for _ in range(7):
+        client.send(UDP(sport=1, dport=1) / bytes(30), to=server)
+    node.wait(1.1)
+    for _ in range(3):
+        client.send(UDP(sport=1, dport=1) / bytes(30), to=server)
+    node.wait(2.1)
+    for _ in range(2):
+        client.send(UDP(sport=1, dport=1) / bytes(30), to=server)
+
+
+@scenario(families=(4, 6))
+def socket(node: Node) -> None:
+    """socket: sockets bound to every address count with --nowildcard alone; ICMP errors count for what they quote."""
+    client, server = counted(
+        node,
+        "-m socket",
+        "-m socket --nowildcard",
+        "-m socket --transparent --nowildcard",
+        "-m socket --nowildcard --restore-skmark -m mark --mark 0",
+        chain="PREROUTING",
+        table="mangle",
+    )
+    node.listen("udp", 53)
+    node.listen("tcp", 80)
+    here = node.address("eth0")
+    for to in (here, server):
+        client.send(UDP(sport=4000, dport=53) / b"query", to=to)
+        client.send(UDP(sport=53, dport=4000) / b"query", to=to)
+        client.send(TCP(sport=4000, dport=80, flags="A"), to=to)
+        client.send(TCP(sport=4000, dport=81, flags="S"), to=to)
+        client.send(echo(node.family), to=to)
+    about = (IP if node.family == 4 else IPv6)(src=here, dst=client.ip)
+    client.complain("port unreachable", about / UDP(sport=53, dport=9) / b"answer")
+    client.complain("port unreachable", about / UDP(sport=9, dport=53) / b"query")
+    client.complain("time exceeded", about / TCP(sport=80, dport=9))
+
+
+@scenario(families=(4, 6))
 def rpfilter(node: Node) -> None:
     """rpfilter: is the packet's source reached by the interface that it came in by?"""
     client, server = counted(
@@ -837,3 +900,28 @@ def rpfilter_by_mark(node: Node) -> None:
     """)
     for port in (1, 2):
         client.send(UDP(sport=4000, dport=port), to=server)
+
+
+@scenario(families=(6,), backend="legacy")
+def broken_chain_of_headers(node: Node) -> None:
+    """A chain of extension headers that ends in the middle of one: the first rule with a protocol drops the packet."""
+    client, server = node.router()
+    node.rules("""
+        -t raw -A PREROUTING -s fd00:9::/64 -p udp
+        -t raw -A PREROUTING -i eth1 -p udp
+        -t raw -A PREROUTING -m length --length 0:65535
+        -t raw -A PREROUTING -p tcp
+        -t raw -A PREROUTING -m length --length 0:65535
+        -t mangle -A PREROUTING -m length --length 0:65535
+    """)
+    for kind in (43, 44, 51, 60, 59, 50, 135):
+        for tail in (
+            b"",
+            b"\x11",
+            b"\x11\0",
+            b"\x11\0\0\0",
+            b"\x3c\0\0\0\0\0\0\0",
+            b"\x11\x01\0\0\0\0\0\0",
+            b"\x3c\x01" + bytes(8),
+        ):
+            client.send(IPv6(src=client.ip, dst=server.ip, nh=kind) / Raw(tail))

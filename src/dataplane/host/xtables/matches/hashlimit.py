@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataplane._fast.ruleset import OpKind
 from dataplane.host.xtables.declare import Given, Kind, Match, Option, Refused, Scope
 from dataplane.host.xtables.predicate import Custom, Shared, Test
-from dataplane.host.xtables.rates import NS, PERIOD
+from dataplane.host.xtables.rates import NS, PERIOD, SCALE
 from dataplane.host.xtables.values import bits_of, integer, number, prefix_words, text
 
 # Bytes are counted in units of 16, as the kernel keeps them.
@@ -22,8 +22,18 @@ MILLISECOND = 1_000_000
 ROWS = 8192
 
 
+# As _fast/hashlimit.pxd has them.
+HZ, BYTE_CREDIT = 250, 1 << 24
+UINT32_MAX = 0xFFFFFFFF
+
+
 class ByteRate(int):
     """Units of 16 bytes in a second."""
+
+
+def byte_rate(value: int) -> int:
+    """Bytes in a second, as the kernel has rounded them: it keeps the time that 16 of them take."""
+    return UINT32_MAX // (UINT32_MAX // (value + 1)) - 1 << BYTE_SHIFT
 
 
 def _bytes(text: str) -> int:
@@ -47,13 +57,13 @@ def _rate(text: str, scope: Scope) -> int:
 
 def _show_bytes(value: int) -> str:
     for suffix, factor in (("mb", 1024 * 1024), ("kb", 1024)):
-        if value >= factor and value % factor == 0:
+        if value >= factor:
             return f"{value // factor}{suffix}"
     return f"{value}b"
 
 
 def _show_rate(value: int) -> str:
-    return f"{_show_bytes(value << BYTE_SHIFT)}/s" if isinstance(value, ByteRate) else PERIOD.show(value)
+    return f"{_show_bytes(byte_rate(value))}/s" if isinstance(value, ByteRate) else PERIOD.show(value)
 
 
 def _burst(text: str, scope: Scope) -> int:
@@ -106,7 +116,8 @@ class Hashlimit(Match):
         if not in_bytes:
             given.setdefault("hashlimit-burst", Given(BURST))
         elif "hashlimit-burst" in given:
-            given["hashlimit-burst"] = Given(ByteRate(given["hashlimit-burst"].value))
+            each = byte_rate(rate.value)
+            given["hashlimit-burst"] = Given(ByteRate(-(-given["hashlimit-burst"].value // each) * each))
         for option in ("hashlimit-srcmask", "hashlimit-dstmask"):
             if option in given and given[option].value > bits_of(scope.family):
                 raise Refused(f"--{option}", f"not within 0 to {bits_of(scope.family)}")
@@ -124,28 +135,39 @@ class Hashlimit(Match):
 
     def tests(self) -> Iterator[Test]:
         above = self.has("hashlimit-above")
-        rate = self.value("hashlimit-above" if above else "hashlimit-upto")
-        if isinstance(rate, ByteRate):
-            raise Refused("--hashlimit-upto", "a rate in bytes is read and printed, but not evaluated")
-        if self.has("hashlimit-rate-match"):
-            raise Refused("--hashlimit-rate-match", "read and printed, but not evaluated")
         modes, family = self.value("hashlimit-mode", 0), self.scope.family
         none = (0, 0, 0, 0)
         whole = bits_of(family)
         ports = (0xFFFF if modes & MODES["dstport"] else 0) | (0xFFFF0000 if modes & MODES["srcport"] else 0)
-        cost = rate * NS
+        cost, full, burst, interval, mode = self._bucket(self.value("hashlimit-above" if above else "hashlimit-upto"))
         buckets = self.value("hashlimit-htable-size", 0) or ROWS
         settings = (
             *(prefix_words(self.value("hashlimit-dstmask", whole), family) if modes & MODES["dstip"] else none),
             *(prefix_words(self.value("hashlimit-srcmask", whole), family) if modes & MODES["srcip"] else none),
             ports,
             cost,
-            cost * self.value("hashlimit-burst"),
+            full,
             self.value("hashlimit-htable-expire", EXPIRE) * MILLISECOND,
             max(self.value("hashlimit-htable-max", 0) or 8 * buckets, buckets),
+            burst,
+            interval,
+            mode,
         )
         table = Shared("hashlimit", self.value("hashlimit-name"), settings)
         yield Custom(OpKind.OP_HASHLIMIT, invert=above, shared=table)
+
+    def _bucket(self, rate: int) -> tuple[int, int, int, int, int]:
+        """Cost, credit of a full bucket, burst, jiffies of a window, and HashlimitMode: see _fast/hashlimit.pxd."""
+        in_bytes, burst = isinstance(rate, ByteRate), self.value("hashlimit-burst", 0)
+        interval = self.value("hashlimit-rate-interval", 1) * HZ if self.has("hashlimit-rate-match") else 0
+        if interval:
+            wanted = byte_rate(rate) if in_bytes else SCALE // rate
+            most = max(-(-burst // wanted), 1) * wanted if in_bytes else burst + wanted
+            return wanted, 0, most, interval, int(in_bytes) | 2
+        if not in_bytes:
+            return rate * NS, rate * NS * burst, 0, 0, 0
+        each = (UINT32_MAX // (rate + 1)) * HZ * BYTE_CREDIT >> 32
+        return each, HZ * BYTE_CREDIT, -(-burst // byte_rate(rate)), 0, 1
 
 
 MATCH = Hashlimit
