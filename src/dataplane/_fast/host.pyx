@@ -414,11 +414,15 @@ cdef class CompiledHost:
     def tracking(self, ConnectionTable connections):
         self.host.netfilter.conntrack = &connections.table
         self.connections = connections
+        if self.balancer is not None:
+            self.balancer.tracks(connections)
 
     def balancing(self, Balancer balancer):
         """Give the host its virtual services."""
         self.host.ipvs = &balancer.ipvs
         self.balancer = balancer
+        if self.connections is not None:
+            balancer.tracks(self.connections)
 
     def choices(self, int kind, values):
         """Put recorded choices of one kind in place of the generator until they are used up."""
