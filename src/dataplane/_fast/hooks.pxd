@@ -181,6 +181,7 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
     context.fib = &host.fib
     context.chance = &host.chance
     context.conntrack = host.netfilter.conntrack
+    context.ipvs = host.ipvs
     context.now = p.time
     context.log = &host.netfilter.log
     context.tap = host.netfilter.tap if host.netfilter.tap != NULL else context.log

@@ -12,7 +12,7 @@ from dataplane._fast.ipvs_schedule cimport localities_clear, localities_forget, 
 
 STATE_NAMES = (
     "NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN",
-    "SYNACK", "UDP", "INIT1", "INIT", "C-SENT", "C-REPLIED", "COOKIE_WAIT", "COOKIE", "COOKIE_ECHOED", "ESTABLISHED",
+    "SYNACK", "UDP", "INIT1", "INIT", "C-SENT", "C-REPLIED", "C-WAIT", "COOKIE", "C-ECHOED", "ESTABLISHED",
     "S-SENT", "S-RECEIVED", "S-ACK-SENT", "REJECTED", "CLOSED",
 )
 TIMEOUTS = (2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300, 4, 60, 60, 60, 60, 60, 60, 900, 60, 60, 60, 4, 60)
@@ -140,6 +140,7 @@ cdef class Balancer:
             self.ipvs.services[bucket] = s
             self.ipvs.service_count += 1
             self.ipvs.fwmark_count += s.proto == 0
+            self.ipvs.family_count[s.family == 6] += 1
         if fresh or s.scheduler != scheduler:
             localities_clear(s)
             free(s.slots)
@@ -197,6 +198,7 @@ cdef class Balancer:
         at[0] = s.next
         self.ipvs.service_count -= 1
         self.ipvs.fwmark_count -= s.proto == 0
+        self.ipvs.family_count[s.family == 6] -= 1
         service_free(s)
 
     def set_server(
@@ -306,9 +308,9 @@ cdef class Balancer:
         for i in range(self.ipvs.count):
             c = self.ipvs.heap[i]
             result.append((
-                c.proto, c.expires - now, "ASSURED" if c.flags & IPVS_ASSURED else STATE_NAMES[c.state], words_address(c.client, c.family), c.client_port,
-                words_address(c.virtual, c.family), c.virtual_port,
-                words_address(c.target, c.target_family), c.target_port,
+                c.proto, c.expires - now, "ASSURED" if c.flags & IPVS_ASSURED else STATE_NAMES[c.state],
+                words_address(c.client, c.family), c.client_port,
+                words_address(c.virtual, c.family), c.virtual_port, words_address(c.target, c.target_family), c.target_port,
                 bool(c.flags & IPVS_TEMPLATE),
             ))
         return result

@@ -111,7 +111,9 @@ cdef inline IpvsVerdict ipvs_request(Network *net, Host *host, Packet *p, Hook h
     cdef Service *service
     cdef IpvsVerdict verdict
     cdef int64_t now = p.time
-    if p.ipvs or (p.type != PACKET_HOST and hook != HOOK_OUTPUT) or p.transport == NULL or not p.field[<int>FIELD_L4]:
+    if p.ipvs or p.transport == NULL or not p.field[<int>FIELD_L4] or not v.family_count[p.family == 6]:
+        return IPVS_ACCEPT
+    if p.type != PACKET_HOST and hook != HOOK_OUTPUT:
         return IPVS_ACCEPT
     if p.field[<int>FIELD_PROTO] == <uint32_t>(IPPROTO_ICMP if p.family == 4 else IPPROTO_ICMPV6):
         return ipvs_request_error(net, host, p, hook)
@@ -186,7 +188,9 @@ cdef inline bint gives_up(const Packet *p) noexcept nogil:
 cdef inline IpvsVerdict ipvs_answer(Network *net, Host *host, Packet *p, Hook hook) noexcept nogil:
     cdef Ipvs *v = host.ipvs
     cdef IpvsConn *c
-    if p.ipvs or p.transport == NULL or not p.field[<int>FIELD_L4] or (v.count == 0 and not v.nat_icmp_send):
+    if p.ipvs or p.transport == NULL or not p.field[<int>FIELD_L4] or not v.family_count[p.family == 6]:
+        return IPVS_ACCEPT
+    if v.count == 0 and not v.nat_icmp_send:
         return IPVS_ACCEPT
     if p.field[<int>FIELD_PROTO] == <uint32_t>(IPPROTO_ICMP if p.family == 4 else IPPROTO_ICMPV6):
         return ipvs_answer_error(net, host, p, hook)

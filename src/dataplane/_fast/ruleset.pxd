@@ -72,6 +72,17 @@ cpdef enum OpKind:
     OP_SCTP_CHUNKS          # pool: 0 any, 1 all, 2 only; 8 words of types; then type << 16 | flag mask << 8 | flags
     OP_MAC                  # pool: two words
     OP_CT_LABEL             # pool: which of 128 labels, whether to set it
+    OP_IPVS                 # pool: IpvsAsk, those that are inverted, protocol, port, port of the template, direction,
+                            # Forward, then mask and value of the address
+
+cpdef enum IpvsAsk:
+    ASK_IPVS = 1
+    ASK_PROTOCOL = 2
+    ASK_ADDRESS = 4
+    ASK_PORT = 8
+    ASK_DIRECTION = 16
+    ASK_METHOD = 32
+    ASK_CONTROL = 64        # the virtual port of the template that controls it
 
 cpdef enum RecentFlag:
     RECENT_CHECK = 1

@@ -35,7 +35,8 @@ from dataplane._fast.network cimport (
     Delivery, Host, Network, STAGE_BRIDGE_RECEIVE, STAGE_BRIDGE_RESUME, STAGE_BRIDGE_TRANSMIT, STAGE_END,
     STAGE_FINISH_OUTPUT, STAGE_FORWARD, STAGE_LOCAL_DELIVER, STAGE_LOCAL_IN, STAGE_LOCAL_OUT, STAGE_NETWORK_RECEIVE,
     STAGE_POSTROUTING, STAGE_PREROUTING, STAGE_RECEIVE, STAGE_ROUTE_INPUT, STAGE_TRANSMIT, STAGE_VXLAN_RECEIVE,
-    STAGE_VXLAN_TRANSMIT, Sink, SinkRow, Stage, TIMER_FRAGMENTS, TIMER_IPVS, TIMER_NEIGHBOUR, Timer, drop, packet_store, packet_take, sink_clear,
+    STAGE_VXLAN_TRANSMIT, Sink, SinkRow, Stage, TIMER_FRAGMENTS, TIMER_IPVS, TIMER_NEIGHBOUR, Timer,
+    drop, packet_store, packet_take, sink_clear,
     sink_free, timer_take,
 )
 from dataplane._fast.packet cimport FIELD_MARK, PACKET_HOST, Packet

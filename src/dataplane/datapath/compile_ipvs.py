@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from dataplane._fast.host import CompiledHost
 from dataplane._fast.ipvs import Balancer, Forward, Scheduler, Tunnel
 from dataplane._fast.netfilter import HookEntryKind
 from dataplane._fast.packet import Hook
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from dataplane._fast.ipvs import _Key as Key
 
 SECOND = 1_000_000_000
+DEFRAG = -400
 FORWARDS = {
     "masq": Forward.FORWARD_MASQ,
     "route": Forward.FORWARD_ROUTE,
@@ -45,9 +47,16 @@ def key_of(service: VirtualService) -> Key:
     return service.family, protocol, service.address, service.port, service.fwmark
 
 
-def ipvs_entries(config: HostConfig, family: int) -> list[tuple[int, Hook, HookEntryKind, int]]:
-    """What IPVS registers at the hooks of a family: nothing without a virtual service."""
-    return list(ENTRIES) if any(service.family == family for service in config.ipvs) else []
+def register_ipvs(host: CompiledHost, services: Iterable[VirtualService]) -> None:
+    """Register IPVS at the hooks, once; a service of IPv6 besides has all fragments put together (ip_vs_add_service)."""
+    for family in (4, 6):
+        if not host.hooked(family, Hook.HOOK_INPUT, HookEntryKind.ENTRY_IPVS_REQUEST):
+            for priority, hook, kind, table in ENTRIES:
+                host.hook(family, hook, kind, table, priority)
+    if any(service.family == 6 for service in services):
+        for hook in (Hook.HOOK_PREROUTING, Hook.HOOK_OUTPUT):
+            if not host.hooked(6, hook, HookEntryKind.ENTRY_DEFRAG):
+                host.hook(6, hook, HookEntryKind.ENTRY_DEFRAG, 0, DEFRAG)
 
 
 def ipvs_unmodelled(config: HostConfig) -> Iterator[str]:

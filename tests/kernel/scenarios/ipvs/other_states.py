@@ -1,8 +1,9 @@
 """States of UDP and SCTP connections."""
 
+from random import Random
 from typing import Any
 
-from judge.balanced import PORT, balanced
+from judge.balanced import PORT, balanced, plain
 from judge.ipvs_node import IpvsNode
 from judge.scenario import scenario
 from judge.talk import Frames, reply
@@ -13,6 +14,8 @@ from scapy.layers.sctp import (
     SCTPChunkCookieAck,
     SCTPChunkCookieEcho,
     SCTPChunkData,
+    SCTPChunkError,
+    SCTPChunkHeartbeatReq,
     SCTPChunkInit,
     SCTPChunkInitAck,
     SCTPChunkShutdown,
@@ -150,3 +153,45 @@ def sctp_bad_checksum(node: IpvsNode) -> None:
     talk = Association(node)
     packet = SCTP(sport=40000, dport=PORT, tag=0, chksum=0x12345678) / SCTPChunkInit(init_tag=1)
     talk.web.client.send(packet, to=talk.web.vip)
+
+
+CHUNKS = (
+    SCTPChunkData(data=b"data"),
+    SCTPChunkInit(init_tag=1),
+    SCTPChunkInitAck(init_tag=2),
+    SCTPChunkCookieEcho(cookie=b"oath"),
+    SCTPChunkCookieAck(),
+    SCTPChunkShutdown(),
+    SCTPChunkShutdownAck(),
+    SCTPChunkShutdownComplete(),
+    SCTPChunkError(),
+    SCTPChunkAbort(),
+    SCTPChunkHeartbeatReq(),
+)
+
+
+@scenario()
+def sctp_chunks_in_any_order(node: IpvsNode) -> None:
+    """Every chunk of either side in nearly every state."""
+    draw = Random(7)
+    talk = Association(node)
+    talk.client(SCTPChunkInit(init_tag=1), tag=0)
+    for turn in range(240):
+        # What ends an association comes less often than what goes on with it, and INIT begins the next one.
+        chunk = draw.choices(CHUNKS, (2, 4, 2, 2, 1, 1, 1, 1, 1, 0.7, 0.5))[0] if turn % 12 else CHUNKS[1]
+        if turn % 12 and draw.random() < 0.5:
+            talk.server(chunk)
+        else:
+            talk.client(chunk)
+
+
+@scenario()
+def sctp_chunks_in_any_order_direct(node: IpvsNode) -> None:
+    """The same where the balancer sees the client alone."""
+    draw = Random(8)
+    web = plain(node, "sctp", 2)
+    lines = [f"-A {web.service} -s rr"]
+    node.ipvs("\n".join(lines + [web.server(number, "-g", port=PORT) for number in web.servers]))
+    for turn in range(140):
+        chunk = draw.choices(CHUNKS, (2, 4, 2, 2, 1, 1, 1, 1, 1, 0.7, 0.5))[0] if turn % 12 else CHUNKS[1]
+        web.client.send(SCTP(sport=40000, dport=PORT, tag=2) / chunk, to=web.vip)
