@@ -177,7 +177,7 @@ cdef struct Ipvs:
     uint32_t service_mask
     int32_t service_count
     int32_t fwmark_count
-    int32_t family_count[2] # services of IPv4, of IPv6: without any, the family's hooks are not there
+    int32_t family_count[2]     # services of IPv4, of IPv6: without any, the family's hooks are not there
     Server *removed
     IpvsConn **buckets
     uint32_t mask

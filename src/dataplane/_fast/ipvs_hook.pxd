@@ -8,6 +8,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcmp, memcpy
 
 from dataplane._fast.conntrack cimport STATUS_CONFIRMED
+from dataplane._fast.defrag cimport ip4_defrag
 from dataplane._fast.icmp cimport ICMP6_PORT_UNREACH, ICMP_PORT_UNREACH, icmp_unreachable
 from dataplane._fast.ipvs cimport (
     FORWARD_MASQ, IPVS_CLOSE, IPVS_CONNTRACK, IPVS_FIN_WAIT, IPVS_NO_OUTPUT, IPVS_ONE_PACKET, IPVS_SCTP_CLOSED,
@@ -25,7 +26,10 @@ from dataplane._fast.packet cimport (
     HOOK_OUTPUT, Hook, PACKET_HOST, Packet,
 )
 from dataplane._fast.reason cimport Reason
-from dataplane._fast.wire cimport IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, TCP_RST, TCP_SYN
+from dataplane._fast.reassembly cimport FRAGMENT_USER_IPVS
+from dataplane._fast.wire cimport (
+    IP_MF, IP_OFFSET, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, TCP_RST, TCP_SYN, load16,
+)
 
 cdef enum:
     SCTP_INIT = 1
@@ -188,9 +192,13 @@ cdef inline bint gives_up(const Packet *p) noexcept nogil:
 cdef inline IpvsVerdict ipvs_answer(Network *net, Host *host, Packet *p, Hook hook) noexcept nogil:
     cdef Ipvs *v = host.ipvs
     cdef IpvsConn *c
-    if p.ipvs or p.transport == NULL or not p.field[<int>FIELD_L4] or not v.family_count[p.family == 6]:
+    if p.ipvs or not v.family_count[p.family == 6]:
         return IPVS_ACCEPT
-    if v.count == 0 and not v.nat_icmp_send:
+    # Whatever passes here is put together, so that its ports can be read (ip_vs_gather_frags).
+    if p.family == 4 and load16(p.net + 6) & (IP_MF | IP_OFFSET) and (
+            balanced(p) or p.field[<int>FIELD_PROTO] == IPPROTO_ICMP) and not ip4_defrag(net, host, p, FRAGMENT_USER_IPVS):
+        return IPVS_ENDED
+    if p.transport == NULL or not p.field[<int>FIELD_L4] or (v.count == 0 and not v.nat_icmp_send):
         return IPVS_ACCEPT
     if p.field[<int>FIELD_PROTO] == <uint32_t>(IPPROTO_ICMP if p.family == 4 else IPPROTO_ICMPV6):
         return ipvs_answer_error(net, host, p, hook)

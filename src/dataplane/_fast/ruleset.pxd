@@ -72,8 +72,7 @@ cpdef enum OpKind:
     OP_SCTP_CHUNKS          # pool: 0 any, 1 all, 2 only; 8 words of types; then type << 16 | flag mask << 8 | flags
     OP_MAC                  # pool: two words
     OP_CT_LABEL             # pool: which of 128 labels, whether to set it
-    OP_IPVS                 # pool: IpvsAsk, those that are inverted, protocol, port, port of the template, direction,
-                            # Forward, then mask and value of the address
+    OP_IPVS                 # pool: IpvsAsk, which are inverted, protocol, port, template's port, direction, Forward, mask, address
 
 cpdef enum IpvsAsk:
     ASK_IPVS = 1

@@ -232,3 +232,4 @@ def schedule_icmp_of_any_kind(node: IpvsNode) -> None:
     node.ipvs_change("\n".join(web.server(number, verb="-d") for number in web.servers))
     about = ip(src=web.vip, dst=web.client.ip) / TCP(sport=80, dport=40001, flags="SA")
     web.client.send(icmp_error("port unreachable", about), to=web.vip)
+    node.wait(5)

@@ -10,6 +10,7 @@ from dataplane.host.xtables.declare import Kind, Match, Option
 from dataplane.host.xtables.predicate import Custom, Test
 from dataplane.host.xtables.values import NETWORK, Network, full_mask, port, protocol_number, show_network, words_of
 
+
 def _show(network: Network) -> str:
     shown = show_network(network)
     return shown.partition("/")[0] if network.mask == full_mask(network.family) else shown
@@ -54,7 +55,7 @@ class Ipvs(Match):
         inverted = sum(ask for name, ask in ASKS.items() if self.has(name) and self.inverted(name))
         numbers = [self.value(name) if self.has(name) else 0 for name in ("vproto", "vport", "vportctl", "vdir")]
         method = METHODS[self.value("vmethod")] if self.has("vmethod") else 0
-        words = (0,) * 8
+        words: tuple[int, ...] = (0,) * 8
         if self.has("vaddr"):
             network: Network = self.value("vaddr")
             words = (*_words(network.mask, network.family), *_words(network.address, network.family))
