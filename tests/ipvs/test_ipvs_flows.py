@@ -1,5 +1,6 @@
 """Connections through a balancing host: one network of clients, one of servers."""
 
+import re
 from ipaddress import ip_address
 
 import pytest
@@ -9,7 +10,8 @@ from scapy.layers.l2 import Ether
 from dataplane._fast.reason import Reason
 from dataplane.datapath.host import Host
 from dataplane.host.config import Address, HostConfig, Link, Neighbour
-from dataplane.host.ipvs import RealServer, VirtualService
+from dataplane.host.iptables import Ruleset
+from dataplane.host.ipvs import IpvsTimeouts, RealServer, VirtualService
 
 VIP = "10.96.0.1"
 SECOND = 1_000_000_000
@@ -313,3 +315,71 @@ def test_a_mark_of_no_service_changes_nothing() -> None:
     assert ip_address(VIP).version == 4
     other = VirtualService("", fwmark=7, scheduler="rr", servers=(RealServer.of("10.1.0.9:80"),))
     assert client(other, service()).pick(40000) == 4
+
+
+def test_a_host_gains_services() -> None:
+    host = client()
+    assert host.pick(40000) == 0
+    assert host.host.ipvsadm("-Lnc").count("\n") == 2
+    host.host.ipvsadm_restore(
+        f"-A -t {VIP}:80 -s rr\n-a -t {VIP}:80 -r 10.1.0.2:8080 -m\n-a -t {VIP}:80 -r 10.1.0.3:8080 -m"
+    )
+    assert host.picks(3) == [3, 2, 3]
+    host.host.ipvsadm_restore("-C")
+    assert host.pick(40000, flags="A") == 0
+    assert len(rows(host)) == 3
+
+
+def test_reconfigure_follows_the_services() -> None:
+    host = client(service((1, 1)))
+    assert host.picks(2) == [3, 2]
+    config = host.host.config
+    host.host.reconfigure(config.with_(ipvs=(service((0, 1, 1)), service((1,), protocol="udp"))))
+    assert host.pick(40000, flags="A") == 3
+    assert host.picks(3, 41000) == [4, 3, 4]
+    assert host.pick(40000, protocol="udp") == 2
+    assert "10.1.0.3:8080 2 3 0 120 0" in " ".join(host.host.ipvsadm("-Ln --stats").split())
+    host.host.reconfigure(host.host.config.with_(ipvs=()))
+    assert host.pick(42000) == 0
+
+
+def test_reconfigure_follows_the_settings() -> None:
+    host = client(service((1, 1), protocol="udp"))
+    assert host.picks(2, protocol="udp") == [3, 2]
+    sysctl = {**host.host.config.sysctl, "net.ipv4.vs.expire_nodest_conn": "1"}
+    host.host.reconfigure(host.host.config.with_(sysctl=sysctl))
+    assert len(rows(host)) == 2
+    host.host.reconfigure(host.host.config.with_(ipvs=(service((1,), protocol="udp"),)))
+    assert len(rows(host)) == 1
+
+
+def test_what_netfilter_tracks_ends_with_the_connection() -> None:
+    rules = Ruleset.parse("*filter\n-A INPUT -m conntrack --ctstate INVALID -j DROP\nCOMMIT\n", 4)
+    made = balanced(service((1,), protocol="udp"), conntrack=1)
+    host = Client(Host(made.config.with_(iptables=rules, ipvs_timeouts=IpvsTimeouts(udp=5))))
+    assert host.pick(40000, protocol="udp") == 2
+    assert len(host.host.connections()) == 1
+    host.host.advance(host.host.now + 6 * SECOND)
+    assert len(host.host.connections()) == 0
+
+
+@pytest.mark.parametrize(
+    ("tunnel", "shim"),
+    [
+        ({}, ""),
+        ({"tunnel": "gre"}, "00000800"),
+        ({"tunnel": "gre", "tunnel_checksum": "csum"}, "80000800....0000"),
+        ({"tunnel": "gue", "tunnel_port": 6080}, "....17c0....000000040000"),
+    ],
+)
+def test_tunnels(tunnel: dict[str, object], shim: str) -> None:
+    server = RealServer.of("10.1.0.2:80", forward="tunnel", **tunnel)
+    host = client(VirtualService.of("tcp", f"{VIP}:80", scheduler="rr", servers=(server,)))
+    packet = Ether(src=PEER, dst=MAC0) / IP(src="10.0.0.10", dst=VIP, ttl=64) / TCP(sport=40000, dport=80, flags="S")
+    ((name, frame),) = host.host.receive(bytes(packet), "eth0")
+    outer, inner = frame[14:34], bytes(frame[34 + len(shim) // 2 :])
+    assert name == "eth1"
+    assert outer[9] == {"gre": 47, "gue": 17}.get(str(tunnel.get("tunnel")), 4)
+    assert re.fullmatch(shim, frame[34 : 34 + len(shim) // 2].hex())
+    assert IP(inner).dst == VIP
+    assert IP(inner).ttl == 63

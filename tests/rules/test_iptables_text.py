@@ -41,7 +41,7 @@ DIFFERENT = {
     "-j SET --add-set NOSET src": "-j SET --add-set NOSET src",
     "-m nfacct --nfacct-name x": "-m nfacct --nfacct-name x",
     "-m ipvs --ipvs": "-m ipvs --ipvs",
-    "-m ipvs --vaddr 1.2.3.4 --vport 5 --vproto 6": "-m ipvs --vproto 6 --vaddr 1.2.3.4/32 --vport 5",
+    "-m ipvs --vaddr 1.2.3.4 --vport 5 --vproto 6": "-m ipvs --vproto 6 --vaddr 1.2.3.4 --vport 5",
     # No interface can have such a name.
     "-i 'a b'": None,
     # The tools take a value behind = only of options that they know already.

@@ -22,7 +22,7 @@ from dataplane._fast.packet cimport (
 from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.reassembly cimport (
     FRAGMENT_DUPLICATE, FRAGMENT_FIRST_IN, FRAGMENT_FITS, FRAGMENT_HEADROOM, FRAGMENT_LAST_IN, FRAGMENT_NO_MEMORY,
-    FRAGMENT_OVERHEAD, FRAGMENT_USER_BRIDGE, FRAGMENT_USER_IN, FRAGMENT_USER_LOCAL, FRAGMENT_USER_OUT, FragmentFit,
+    FRAGMENT_OVERHEAD, FRAGMENT_USER_BRIDGE, FRAGMENT_USER_IN, FRAGMENT_USER_IPVS, FRAGMENT_USER_LOCAL, FRAGMENT_USER_OUT, FragmentFit,
     FragmentKey, FragmentQueue, FragmentUser, REASSEMBLY_IP4, REASSEMBLY_IP6, REASSEMBLY_TRACKED6, Reassembly,
     ecn_of_whole, fragment_queue, queue_complete, queue_insert, queue_kill, queue_restart, queue_too_far,
 )
@@ -82,7 +82,7 @@ cdef inline void fragments_report(
     route_input4(host, first, &route)
     if route.action != INPUT_LOCAL and route.action != INPUT_FORWARD:
         return
-    if key.user != FRAGMENT_USER_LOCAL and first.route_type != ROUTE_LOCAL:
+    if key.user != FRAGMENT_USER_LOCAL and key.user != FRAGMENT_USER_IPVS and first.route_type != ROUTE_LOCAL:
         return
     icmp4_error(net, host, first, ICMP_TIME_EXCEEDED, 1, 0)
 

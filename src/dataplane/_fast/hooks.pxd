@@ -11,7 +11,8 @@ from dataplane._fast.defrag cimport tracked_defrag
 from dataplane._fast.fib cimport Fib, fib_select_source
 from dataplane._fast.icmp cimport icmp4_error, icmp6_error, tcp_reset
 from dataplane._fast.interface cimport LINK_LOOPBACK
-from dataplane._fast.ipvs_hook cimport IPVS_ACCEPT, ipvs_answer, ipvs_request
+from dataplane._fast.ipvs_hook cimport ipvs_answer, ipvs_request
+from dataplane._fast.ipvs_xmit cimport IPVS_ACCEPT
 from dataplane._fast.nat cimport NAT_ACCEPT, NAT_DROP, NAT_RULES, NatRange, NatStep, nat_begin, nat_bind
 from dataplane._fast.netfilter cimport (
     ENTRY_CONFIRM, ENTRY_CONNTRACK, ENTRY_DEFRAG, ENTRY_IPVS_ANSWER, ENTRY_IPVS_REQUEST, ENTRY_NAT, ENTRY_TABLE, HookEntry, HookList,
@@ -180,6 +181,7 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
     context.fib = &host.fib
     context.chance = &host.chance
     context.conntrack = host.netfilter.conntrack
+    context.ipvs = host.ipvs
     context.now = p.time
     context.listening = host.listening
     context.all_ports = host.accept_all

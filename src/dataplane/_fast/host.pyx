@@ -395,16 +395,30 @@ cdef class CompiledHost:
         r.slot = lower
 
     def hook(self, int family, int hook, int kind, int table, int priority):
-        """Register an entry; entries must come in the order of their priorities."""
+        """Register an entry, behind those of its priority."""
         cdef HookList *entries = &self.host.netfilter.hooks[0 if family == 4 else 1][hook]
         cdef HookEntry *entry
+        cdef int at
         if entries.count == 16:
             raise ValueError("a hook takes 16 entries")
-        entry = &entries.entries[entries.count]
+        at = entries.count
+        while at and entries.entries[at - 1].priority > priority:
+            entries.entries[at] = entries.entries[at - 1]
+            at -= 1
+        entry = &entries.entries[at]
         entries.count += 1
         entry.kind = kind
         entry.table = table
         entry.priority = priority
+
+    def hooked(self, int family, int hook, int kind):
+        """Whether an entry of a kind is registered."""
+        cdef HookList *entries = &self.host.netfilter.hooks[0 if family == 4 else 1][hook]
+        cdef int i
+        for i in range(entries.count):
+            if entries.entries[i].kind == kind:
+                return True
+        return False
 
     def rules(self, int family, CompiledRules rules):
         self.host.netfilter.rules[0 if family == 4 else 1] = &rules.rules
@@ -416,11 +430,15 @@ cdef class CompiledHost:
     def tracking(self, ConnectionTable connections):
         self.host.netfilter.conntrack = &connections.table
         self.connections = connections
+        if self.balancer is not None:
+            self.balancer.tracks(connections)
 
     def balancing(self, Balancer balancer):
         """Give the host its virtual services."""
         self.host.ipvs = &balancer.ipvs
         self.balancer = balancer
+        if self.connections is not None:
+            balancer.tracks(self.connections)
 
     def choices(self, int kind, values):
         """Put recorded choices of one kind in place of the generator until they are used up."""

@@ -7,6 +7,8 @@ cimport cython
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from dataplane._fast.conntrack cimport ConnectionTable, Conntrack
+
 cpdef enum Scheduler:
     SCHEDULER_RR = 0
     SCHEDULER_WRR
@@ -27,6 +29,12 @@ cpdef enum Forward:
     FORWARD_MASQ = 0
     FORWARD_TUNNEL = 2
     FORWARD_ROUTE = 3
+
+cpdef enum Tunnel:
+    """What is between the outer IP header and the packet."""
+    TUNNEL_IPIP = 0
+    TUNNEL_GUE
+    TUNNEL_GRE
 
 cpdef enum IpvsState:
     """TCP states, in the order of the kernel's table; SCTP's and UDP's follow."""
@@ -65,6 +73,7 @@ cdef enum:
     IPVS_ONE_PACKET = 8
     IPVS_CONNTRACK = 16     # netfilter's entry lives and dies with it
     IPVS_UNHASHED = 32
+    IPVS_ASSURED = 64       # of a template: one of its connections was answered
     # of a scheduler
     IPVS_FALLBACK = 1
     IPVS_PORT = 2
@@ -88,6 +97,9 @@ cdef struct Server:
     uint8_t forward         # Forward
     uint8_t overloaded
     uint8_t available       # it is in its service; False: connections of old still point to it
+    uint8_t tunnel          # Tunnel
+    uint8_t tunnel_sum      # GUE and GRE with a checksum
+    uint16_t tunnel_port    # of GUE
     int32_t weight
     int32_t last_weight     # before it became 0
     uint32_t upper
@@ -97,6 +109,11 @@ cdef struct Server:
     int32_t persistent      # templates
     IpvsCounters counters
     Service *service
+    # The service that it was added to, by which it is known when it comes back.
+    uint8_t proto
+    uint16_t virtual_port
+    uint32_t virtual[4]
+    uint32_t fwmark
     Server *next            # the one that was added before; of a removed one, the next that was removed
 
 cdef struct Locality:
@@ -144,6 +161,7 @@ cdef struct IpvsConn:
     uint8_t state           # IpvsState
     uint8_t flags
     uint8_t forward         # Forward
+    uint8_t target_family   # of a tunnel it may be another
     int64_t timeout
     int64_t expires
     int64_t due             # where it stands in the heap: never later than `expires`
@@ -159,6 +177,7 @@ cdef struct Ipvs:
     uint32_t service_mask
     int32_t service_count
     int32_t fwmark_count
+    int32_t family_count[2]     # services of IPv4, of IPv6: without any, the family's hooks are not there
     Server *removed
     IpvsConn **buckets
     uint32_t mask
@@ -169,6 +188,9 @@ cdef struct Ipvs:
     IpvsConn *idle
     uint64_t seed
     int64_t timeouts[32]    # by IpvsState
+    int64_t timer           # when the walk looks at the heap next; 0: it does not
+    uint8_t orphans         # servers were removed, and their connections are to go
+    Conntrack *tracked      # netfilter's connections of the same host; NULL: not tracked
     # net.ipv4.vs.*
     uint8_t conntrack
     uint8_t conn_reuse_mode
@@ -177,6 +199,9 @@ cdef struct Ipvs:
     uint8_t sloppy_tcp
     uint8_t sloppy_sctp
     uint8_t pmtu_disc
+    uint8_t nat_icmp_send
+    uint8_t schedule_icmp
+    uint8_t snat_reroute
     int64_t lblc_expiration
     int64_t lblcr_expiration
 
@@ -184,11 +209,10 @@ cdef struct Ipvs:
 @cython.final
 cdef class Balancer:
     cdef Ipvs ipvs
-    cdef list known             # services by id, as the caller named them
+    cdef ConnectionTable connections    # kept alive for `ipvs.tracked`
     cdef Service *find(self, int family, int proto, object address, int port, uint32_t fwmark)
     cdef Service *at(self, tuple key) except NULL
     cdef Server *member(self, tuple key, object address, int port) except NULL
     cdef uint32_t bucket_of(self, const Service *s)
     cdef object widen(self)
-    cdef bint was_of(self, const Server *s, const Service *service)
     cdef void discard(self, Service *service, Server *s)

@@ -2,6 +2,8 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias, final
 
+from dataplane._fast.conntrack import ConnectionTable
+
 _Address: TypeAlias = IPv4Address | IPv6Address
 _Key: TypeAlias = tuple[int, int, _Address | None, int, int]
 _Counters: TypeAlias = tuple[int, int, int, int, int]
@@ -29,6 +31,11 @@ class Forward(IntEnum):
     FORWARD_MASQ = 0
     FORWARD_TUNNEL = 2
     FORWARD_ROUTE = 3
+
+class Tunnel(IntEnum):
+    TUNNEL_IPIP = 0
+    TUNNEL_GUE = 1
+    TUNNEL_GRE = 2
 
 class IpvsState(IntEnum):
     IPVS_NONE = 0
@@ -71,6 +78,9 @@ class Balancer:
         sloppy_tcp: bool = False,
         sloppy_sctp: bool = False,
         pmtu_disc: bool = True,
+        nat_icmp_send: bool = False,
+        schedule_icmp: bool = False,
+        snat_reroute: bool = True,
         lblc_expiration: int = ...,
         lblcr_expiration: int = ...,
         tcp: int = ...,
@@ -89,10 +99,23 @@ class Balancer:
     ) -> None: ...
     def remove_service(self, key: _Key) -> None: ...
     def set_server(
-        self, key: _Key, address: _Address, port: int, *, forward: int, weight: int = 1, upper: int = 0, lower: int = 0
+        self,
+        key: _Key,
+        address: _Address,
+        port: int,
+        *,
+        forward: int,
+        weight: int = 1,
+        upper: int = 0,
+        lower: int = 0,
+        tunnel: int = ...,
+        tunnel_port: int = 0,
+        tunnel_sum: bool = False,
     ) -> None: ...
     def remove_server(self, key: _Key, address: _Address, port: int) -> None: ...
     def service_counters(self, key: _Key) -> _Counters: ...
     def server_row(self, key: _Key, address: _Address, port: int, now: int) -> tuple[int, int, int, int, _Counters]: ...
+    def tracks(self, connections: ConnectionTable) -> None: ...
+    def expire(self, now: int) -> None: ...
     def rows(self, now: int) -> list[tuple[int, int, str, _Address, int, _Address, int, _Address, int, bool]]: ...
     def __len__(self) -> int: ...

@@ -3,19 +3,19 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcmp, memcpy, memset
 
 from dataplane._fast.address cimport address_words, words_address
-from dataplane._fast.ipvs_conn cimport conn_expire, ipvs_hash, server_relieve
-from dataplane._fast.ipvs_hook cimport service_find, service_of_mark
-from dataplane._fast.ipvs_schedule cimport localities_clear, servers_changed
+from dataplane._fast.ipvs_conn cimport conn_expire, ipvs_hash
+from dataplane._fast.ipvs_service cimport service_find, service_of_mark
+from dataplane._fast.ipvs_schedule cimport localities_clear, localities_forget, servers_changed
 
 STATE_NAMES = (
     "NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN",
-    "SYNACK", "UDP", "INIT1", "INIT", "C-SENT", "C-REPLIED", "COOKIE_WAIT", "COOKIE", "COOKIE_ECHOED", "ESTABLISHED",
+    "SYNACK", "UDP", "INIT1", "INIT", "C-SENT", "C-REPLIED", "C-WAIT", "COOKIE", "C-ECHOED", "ESTABLISHED",
     "S-SENT", "S-RECEIVED", "S-ACK-SENT", "REJECTED", "CLOSED",
 )
-TIMEOUTS = (2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300, 60, 60, 60, 60, 60, 60, 60, 900, 60, 60, 60, 10, 10)
+TIMEOUTS = (2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300, 4, 60, 60, 60, 60, 60, 60, 900, 60, 60, 60, 4, 60)
 
 
 cdef object counters_row(const IpvsCounters *c):
@@ -33,7 +33,6 @@ cdef class Balancer:
     def __cinit__(self, *, uint64_t seed=0, int32_t limit=1 << 20):
         cdef int i
         memset(&self.ipvs, 0, sizeof(Ipvs))
-        self.known = []
         self.ipvs.seed = seed * 2654435761 + 97
         self.ipvs.limit = limit
         self.ipvs.service_mask = 1023
@@ -71,6 +70,7 @@ cdef class Balancer:
     def settings(
         self, *, bint conntrack=False, int conn_reuse_mode=1, bint expire_nodest_conn=False,
         bint expire_quiescent_template=False, bint sloppy_tcp=False, bint sloppy_sctp=False, bint pmtu_disc=True,
+        bint nat_icmp_send=False, bint schedule_icmp=False, bint snat_reroute=True,
         int64_t lblc_expiration=86400_000_000_000, int64_t lblcr_expiration=86400_000_000_000,
         int64_t tcp=900_000_000_000, int64_t tcp_fin=120_000_000_000, int64_t udp=300_000_000_000,
     ):
@@ -83,6 +83,9 @@ cdef class Balancer:
         v.sloppy_tcp = sloppy_tcp
         v.sloppy_sctp = sloppy_sctp
         v.pmtu_disc = pmtu_disc
+        v.nat_icmp_send = nat_icmp_send
+        v.schedule_icmp = schedule_icmp
+        v.snat_reroute = snat_reroute
         v.lblc_expiration = lblc_expiration
         v.lblcr_expiration = lblcr_expiration
         v.timeouts[<int>IPVS_ESTABLISHED] = tcp
@@ -137,6 +140,7 @@ cdef class Balancer:
             self.ipvs.services[bucket] = s
             self.ipvs.service_count += 1
             self.ipvs.fwmark_count += s.proto == 0
+            self.ipvs.family_count[s.family == 6] += 1
         if fresh or s.scheduler != scheduler:
             localities_clear(s)
             free(s.slots)
@@ -194,9 +198,13 @@ cdef class Balancer:
         at[0] = s.next
         self.ipvs.service_count -= 1
         self.ipvs.fwmark_count -= s.proto == 0
+        self.ipvs.family_count[s.family == 6] -= 1
         service_free(s)
 
-    def set_server(self, tuple key, object address, int port, *, int forward, int weight=1, uint32_t upper=0, uint32_t lower=0):
+    def set_server(
+        self, tuple key, object address, int port, *, int forward, int weight=1, uint32_t upper=0, uint32_t lower=0,
+        int tunnel=TUNNEL_IPIP, int tunnel_port=0, bint tunnel_sum=False,
+    ):
         """Add a server in front of the others, or give the one that is there these values. One that was removed and still
         has connections comes back with them."""
         cdef Service *service = self.at(key)
@@ -208,7 +216,7 @@ cdef class Balancer:
             at = &self.ipvs.removed
             while at[0] != NULL:
                 s = at[0]
-                if s.port == port and s.service == NULL and words_address(s.address, s.family) == address and self.was_of(s, service):
+                if s.port == port and was_of(s, service) and words_address(s.address, s.family) == address:
                     at[0] = s.next
                     break
                 at = &s.next
@@ -219,32 +227,26 @@ cdef class Balancer:
                     raise MemoryError
                 s.family = address_words(address, s.address)
                 s.port = port
+                s.proto = service.proto
+                s.fwmark = service.fwmark
+                s.virtual_port = service.port
+                memcpy(s.virtual, service.address, 16)
             s.service = service
             s.available = 1
             s.next = service.servers
             service.servers = s
         s.forward = forward
+        s.tunnel = tunnel
+        s.tunnel_port = tunnel_port
+        s.tunnel_sum = tunnel_sum
         s.weight = weight
         if weight:
             s.last_weight = weight
+        if upper == 0 or upper > s.upper:
+            s.overloaded = 0
         s.upper = upper
         s.lower = lower
-        server_relieve(s)
-        if upper and <uint32_t>(s.active + s.inactive) >= upper:
-            s.overloaded = 1
         servers_changed(service)
-
-    cdef bint was_of(self, const Server *s, const Service *service):
-        """Whether a connection of a removed server came by this service."""
-        cdef int32_t i
-        cdef const IpvsConn *c
-        for i in range(self.ipvs.count):
-            c = self.ipvs.heap[i]
-            if c.server == s and c.family == service.family and (
-                    service.proto == 0 or (c.proto == service.proto and c.virtual_port == service.port
-                                           and c.virtual[0] == service.address[0] and c.virtual[3] == service.address[3])):
-                return True
-        return False
 
     def remove_server(self, tuple key, object address, int port):
         """Its connections stay, and are refused or scheduled anew (net.ipv4.vs.expire_nodest_conn)."""
@@ -259,8 +261,10 @@ cdef class Balancer:
         at[0] = s.next
         if service.last == s:
             service.last = before       # round robin goes on behind it
-        localities_clear(service)
+        localities_forget(service, s)
         s.available = 0
+        if self.ipvs.expire_nodest_conn:
+            self.ipvs.orphans = 1
         s.service = NULL
         s.next = self.ipvs.removed
         self.ipvs.removed = s
@@ -282,28 +286,42 @@ cdef class Balancer:
     def server_row(self, tuple key, object address, int port, int64_t now):
         """(active connections, inactive ones, templates, weight, counters as of a service) at `now`."""
         cdef Server *s
-        conn_expire(&self.ipvs, NULL, now)
+        conn_expire(&self.ipvs, now)
         s = self.member(key, address, port)
         return (s.active, s.inactive, s.persistent, s.weight, counters_row(&s.counters))
+
+    def tracks(self, ConnectionTable connections):
+        """Netfilter's connections of the same host, which end with those of IPVS (net.ipv4.vs.conntrack)."""
+        self.connections = connections
+        self.ipvs.tracked = &connections.table
+
+    def expire(self, int64_t now):
+        """Let go of connections that are due at `now`."""
+        conn_expire(&self.ipvs, now)
 
     def rows(self, int64_t now):
         """The connections: (protocol, ns to live, state, client, port, virtual address, port, server, port, template)."""
         cdef IpvsConn *c
         cdef int32_t i
-        conn_expire(&self.ipvs, NULL, now)
+        conn_expire(&self.ipvs, now)
         result = []
         for i in range(self.ipvs.count):
             c = self.ipvs.heap[i]
             result.append((
-                c.proto, c.expires - now, STATE_NAMES[c.state], words_address(c.client, c.family), c.client_port,
-                words_address(c.virtual, c.family), c.virtual_port,
-                words_address(c.target, c.server.family if c.server != NULL else c.family), c.target_port,
+                c.proto, c.expires - now, "ASSURED" if c.flags & IPVS_ASSURED else STATE_NAMES[c.state],
+                words_address(c.client, c.family), c.client_port,
+                words_address(c.virtual, c.family), c.virtual_port, words_address(c.target, c.target_family), c.target_port,
                 bool(c.flags & IPVS_TEMPLATE),
             ))
         return result
 
     def __len__(self):
         return self.ipvs.count
+
+
+cdef bint was_of(const Server *s, const Service *service):
+    return (s.proto == service.proto and s.fwmark == service.fwmark and s.virtual_port == service.port
+            and memcmp(s.virtual, service.address, 16) == 0)
 
 
 cdef void servers_free(Server *s):

@@ -8,8 +8,10 @@ from libc.string cimport memcmp, memcpy, memset
 from dataplane._fast.conntrack cimport Conn, Conntrack, Tuple
 from dataplane._fast.conntrack_table cimport conn_find, conn_kill
 from dataplane._fast.ipvs cimport (
-    IPVS_CONNTRACK, IPVS_INACTIVE, IPVS_NO_OUTPUT, IPVS_ONE_PACKET, IPVS_TEMPLATE, IPVS_UNHASHED, Ipvs, IpvsConn, Server, FORWARD_MASQ,
+    FORWARD_MASQ, IPVS_CONNTRACK, IPVS_INACTIVE, IPVS_NO_OUTPUT, IPVS_ONE_PACKET, IPVS_TEMPLATE, IPVS_UDP, IPVS_UNHASHED,
+    Ipvs, IpvsConn, Server,
 )
+from dataplane._fast.wire cimport IPPROTO_UDP
 
 cdef enum:
     SECOND_NS = 1000000000
@@ -70,6 +72,7 @@ cdef inline void conn_rearm(Ipvs *v, IpvsConn *c, int64_t now) noexcept nogil:
 cdef inline void server_bind(Server *s, IpvsConn *c) noexcept nogil:
     c.server = s
     c.forward = s.forward
+    c.target_family = s.family
     if s.forward != FORWARD_MASQ:
         c.flags |= IPVS_NO_OUTPUT
     if c.flags & IPVS_TEMPLATE:
@@ -137,14 +140,17 @@ cdef inline IpvsConn *conn_out(
     const Ipvs *v, uint8_t proto, uint8_t family, const uint32_t *server, uint16_t server_port, const uint32_t *client,
     uint16_t client_port,
 ) noexcept nogil:
-    """A connection by what its server sends."""
+    """A connection by what its server sends: of one that is not masqueraded, with the virtual address."""
     cdef IpvsConn *c
+    cdef bint masq
     if v.buckets == NULL:
         return NULL
     c = v.buckets[ipvs_hash(v, proto, client, client_port) & v.mask]
     while c != NULL:
-        if (conn_of_client(c, proto, family, client, client_port) and c.target_port == server_port
-                and not c.flags & IPVS_TEMPLATE and memcmp(c.target, server, 16) == 0):
+        masq = c.forward == FORWARD_MASQ
+        if (conn_of_client(c, proto, family, client, client_port) and not c.flags & IPVS_TEMPLATE
+                and (c.target_port if masq else c.virtual_port) == server_port
+                and (memcmp(c.target, server, 16) if masq else memcmp(c.virtual, server, 16)) == 0):
             return c
         c = c.next
     return NULL
@@ -219,6 +225,8 @@ cdef inline IpvsConn *conn_new(
     c.flags = flags
     if v.conntrack and not flags & IPVS_TEMPLATE:
         c.flags |= IPVS_CONNTRACK
+    if proto == IPPROTO_UDP and not flags & IPVS_TEMPLATE:
+        c.state = IPVS_UDP
     c.timeout = 3 * <int64_t>SECOND_NS
     c.expires = c.due = now + c.timeout
     server_bind(s, c)
@@ -237,7 +245,7 @@ cdef inline void conn_forget_tracked(Conntrack *t, const IpvsConn *c, int64_t no
     cdef Tuple tuple
     cdef Conn *tracked
     cdef int direction = 0
-    if t == NULL:
+    if t == NULL or not c.client_port:
         return
     memset(&tuple, 0, sizeof(Tuple))
     memcpy(tuple.src, c.client, 16)
@@ -251,7 +259,7 @@ cdef inline void conn_forget_tracked(Conntrack *t, const IpvsConn *c, int64_t no
         conn_kill(t, tracked)
 
 
-cdef inline void conn_free(Ipvs *v, Conntrack *t, IpvsConn *c, int64_t now) noexcept nogil:
+cdef inline void conn_free(Ipvs *v, IpvsConn *c, int64_t now) noexcept nogil:
     cdef IpvsConn *last
     if not c.flags & IPVS_UNHASHED:
         table_unlink(v, c)
@@ -265,27 +273,51 @@ cdef inline void conn_free(Ipvs *v, Conntrack *t, IpvsConn *c, int64_t now) noex
         c.control.children -= 1
     server_unbind(c)
     if c.flags & IPVS_CONNTRACK and not c.flags & IPVS_ONE_PACKET:
-        conn_forget_tracked(t, c, now)
+        conn_forget_tracked(v.tracked, c, now)
     c.next = v.idle
     v.idle = c
 
 
-cdef inline void conn_expire(Ipvs *v, Conntrack *t, int64_t now) noexcept nogil:
-    """Let go of what is due. A template waits for its connections, a minute at a time."""
+cdef inline void orphans_expire(Ipvs *v, int64_t now) noexcept nogil:
+    """expire_nodest_conn_handler: connections of servers that were removed, and what controlled them alone."""
     cdef IpvsConn *c
+    cdef IpvsConn *template
+    cdef uint32_t i
+    v.orphans = 0
+    if v.buckets == NULL:
+        return
+    for i in range(v.mask + 1):
+        c = v.buckets[i]
+        while c != NULL:
+            if c.server == NULL or c.server.available or c.children:
+                c = c.next
+                continue
+            template = c.control
+            conn_free(v, c, now)
+            if template != NULL and not template.children:
+                conn_free(v, template, now)
+            c = v.buckets[i]    # the chain has changed
+
+
+cdef inline void conn_expire(Ipvs *v, int64_t now) noexcept nogil:
+    """Let go of what is due. A template waits for its connections, a minute at a time, and has a minute from then on."""
+    cdef IpvsConn *c
+    if v.orphans:
+        orphans_expire(v, now)
     while v.count and v.heap[0].due <= now:
         c = v.heap[0]
         if c.expires <= now and not c.children:
-            conn_free(v, t, c, c.expires)
+            conn_free(v, c, c.expires)
             continue
         if c.expires <= now:
-            c.expires += 60 * <int64_t>SECOND_NS
+            c.timeout = 60 * <int64_t>SECOND_NS
+            c.expires += c.timeout
         c.due = c.expires
         heap_down(v, c)
 
 
-cdef inline void conn_expire_now(Ipvs *v, Conntrack *t, IpvsConn *c, int64_t now) noexcept nogil:
+cdef inline void conn_expire_now(Ipvs *v, IpvsConn *c, int64_t now) noexcept nogil:
     """A template that still has connections ends with them; any other at once."""
     if c.children:
         return
-    conn_free(v, t, c, now)
+    conn_free(v, c, now)

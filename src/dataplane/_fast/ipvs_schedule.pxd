@@ -428,6 +428,22 @@ cdef inline void member_drop(Locality *entry, const Server *gone) noexcept nogil
     entry.member_count = kept
 
 
+cdef inline void localities_forget(Service *service, const Server *gone) noexcept nogil:
+    """Nobody is sent to a server that was removed."""
+    cdef int i
+    cdef Locality **at
+    if service.localities == NULL:
+        return
+    for i in range(LOCALITY_SLOTS):
+        at = &service.localities[i]
+        while at[0] != NULL:
+            member_drop(at[0], gone)
+            if at[0].server == gone:
+                locality_free(service, at)
+            else:
+                at = &at[0].next
+
+
 cdef inline void member_add(Locality *entry, Server *s, int64_t now) noexcept nogil:
     cdef Server **grown
     cdef int32_t i

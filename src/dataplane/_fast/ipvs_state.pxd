@@ -1,17 +1,14 @@
 """The states of IPVS connections (ip_vs_proto_tcp.c, ip_vs_proto_udp.c, ip_vs_proto_sctp.c). No sequence number is looked
 at: each packet moves the state by its flags, and starts its time anew."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 
 from dataplane._fast.ipvs cimport (
-    IPVS_ESTABLISHED, IPVS_INACTIVE, IPVS_NONE,
-    IPVS_NO_OUTPUT, IPVS_SCTP_CLOSED, IPVS_SCTP_COOKIE, IPVS_SCTP_COOKIE_ECHOED, IPVS_SCTP_COOKIE_REPLIED,
-    IPVS_SCTP_COOKIE_SENT, IPVS_SCTP_COOKIE_WAIT, IPVS_SCTP_ESTABLISHED, IPVS_SCTP_INIT, IPVS_SCTP_INIT1,
-    IPVS_SCTP_REJECTED, IPVS_SCTP_SHUTDOWN_ACK_SENT, IPVS_SCTP_SHUTDOWN_RECEIVED, IPVS_SCTP_SHUTDOWN_SENT, IPVS_SYNACK,
-    IPVS_SYN_RECV, IPVS_SYN_SENT, IPVS_UDP, Ipvs, IpvsConn,
+    IPVS_ASSURED, IPVS_CLOSE, IPVS_ESTABLISHED, IPVS_INACTIVE, IPVS_NO_OUTPUT, IPVS_SCTP_ESTABLISHED, IPVS_SCTP_INIT1,
+    IPVS_SYNACK, IPVS_SYN_RECV, IPVS_SYN_SENT, IPVS_UDP, Ipvs, IpvsConn,
 )
 from dataplane._fast.packet cimport FIELD_TCP_FLAGS, Packet
-from dataplane._fast.wire cimport IPPROTO_SCTP, IPPROTO_TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, load16
+from dataplane._fast.wire cimport IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, load16
 
 cdef enum Direction:
     DIRECTION_INPUT = 0
@@ -30,12 +27,36 @@ cdef extern from *:
         {{3, 1, 1, 3, 3, 3, 3, 3, 3, 3, 3}, {6, 4, 2, 5, 4, 5, 6, 7, 8, 9, 5},
          {1, 1, 2, 1, 4, 5, 6, 7, 6, 9, 1}, {6, 6, 6, 3, 6, 6, 6, 6, 8, 9, 6}},
     };
+    /* Rows: direction, then data init init-ack cookie-echo cookie-ack shutdown shutdown-ack shutdown-complete error abort;
+       columns: none init1 init cookie-sent cookie-replied cookie-wait cookie cookie-echoed established shutdown-sent
+       shutdown-received shutdown-ack-sent rejected closed. */
+    static const unsigned char dp_ipvs_sctp[3][10][14] = {
+        {{8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, {1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 2, 2},
+         {5, 5, 5, 3, 4, 6, 6, 7, 8, 9, 10, 11, 12, 13}, {4, 2, 2, 4, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13},
+         {8, 1, 2, 3, 4, 5, 6, 8, 8, 9, 10, 11, 12, 13}, {10, 1, 2, 3, 4, 5, 6, 7, 10, 9, 10, 11, 12, 13},
+         {13, 2, 2, 3, 4, 5, 6, 7, 8, 13, 10, 13, 12, 13}, {13, 13, 13, 3, 4, 5, 6, 7, 8, 9, 10, 13, 12, 13},
+         {13, 1, 2, 3, 4, 5, 6, 13, 8, 9, 10, 11, 12, 13}, {13, 13, 13, 13, 13, 12, 13, 13, 13, 13, 13, 13, 13, 13}},
+        {{8, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, {5, 5, 5, 5, 5, 5, 5, 5, 8, 5, 5, 5, 5, 5},
+         {3, 3, 3, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, {7, 7, 7, 7, 7, 7, 7, 7, 8, 9, 10, 11, 12, 13},
+         {8, 8, 8, 8, 8, 8, 8, 8, 8, 9, 10, 11, 12, 13}, {9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 10, 11, 12, 13},
+         {11, 11, 11, 11, 11, 5, 6, 7, 8, 11, 11, 11, 12, 13}, {13, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13},
+         {13, 13, 13, 13, 13, 5, 6, 7, 8, 9, 10, 11, 12, 13}, {13, 12, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13, 13}},
+        {{8, 1, 2, 3, 4, 8, 6, 7, 8, 9, 10, 11, 12, 13}, {1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 2, 2},
+         {7, 7, 7, 7, 7, 7, 6, 7, 8, 9, 10, 11, 12, 13}, {8, 8, 8, 8, 8, 8, 6, 7, 8, 9, 10, 11, 12, 13},
+         {8, 1, 2, 8, 8, 8, 8, 8, 8, 9, 10, 11, 12, 13}, {10, 1, 2, 3, 4, 5, 6, 7, 10, 9, 10, 11, 12, 13},
+         {13, 2, 2, 3, 4, 5, 6, 7, 13, 13, 10, 13, 12, 13}, {13, 13, 13, 13, 13, 5, 6, 7, 8, 9, 13, 13, 12, 13},
+         {13, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, {13, 13, 13, 13, 13, 12, 13, 13, 13, 13, 13, 13, 13, 13}},
+    };
+    /* By chunk type. */
+    static const unsigned char dp_ipvs_sctp_row[15] = {0, 1, 2, 0, 0, 0, 9, 5, 6, 8, 3, 4, 0, 0, 7};
     """
     const uint8_t dp_ipvs_tcp[3][4][11]
+    const uint8_t dp_ipvs_sctp[3][10][14]
+    const uint8_t dp_ipvs_sctp_row[15]
 
 
 cdef inline uint8_t tcp_state(uint8_t state, uint32_t flags, Direction direction) noexcept nogil:
-    """The state that follows, by the first of RST, SYN, FIN and ACK that the packet has."""
+    """The state that follows, by the first of RST, SYN, FIN and ACK that the packet has; without any it is closed."""
     cdef int row
     if flags & TCP_RST:
         row = 3
@@ -46,7 +67,7 @@ cdef inline uint8_t tcp_state(uint8_t state, uint32_t flags, Direction direction
     elif flags & TCP_ACK:
         row = 2
     else:
-        return state
+        return IPVS_CLOSE
     return dp_ipvs_tcp[<int>direction][row][state]
 
 
@@ -68,41 +89,30 @@ cdef inline uint8_t sctp_chunk(const Packet *p) noexcept nogil:
 
 
 cdef inline uint8_t sctp_state(uint8_t state, uint8_t kind, Direction direction) noexcept nogil:
-    """A simplified reading of the kernel's table: what each chunk says of an association that goes its normal way."""
-    cdef bint established = state == IPVS_SCTP_ESTABLISHED
-    if kind == 6:                   # ABORT
-        return IPVS_SCTP_CLOSED
-    if kind == 1:                   # INIT
-        if direction == DIRECTION_OUTPUT:
-            return IPVS_SCTP_INIT if state == IPVS_NONE else state
-        return IPVS_SCTP_ESTABLISHED if established else IPVS_SCTP_INIT1
-    if kind == 2:                   # INIT ACK
-        if direction == DIRECTION_OUTPUT:
-            return IPVS_SCTP_COOKIE_REPLIED if state == IPVS_SCTP_INIT1 else state
-        return IPVS_SCTP_COOKIE_WAIT if state == IPVS_SCTP_INIT else state
-    if kind == 10:                  # COOKIE ECHO
-        if established:
-            return state
-        return IPVS_SCTP_COOKIE if direction != DIRECTION_OUTPUT else IPVS_SCTP_COOKIE_ECHOED
-    if kind == 11:                  # COOKIE ACK
-        return IPVS_SCTP_ESTABLISHED
-    if kind == 7:                   # SHUTDOWN
-        return IPVS_SCTP_SHUTDOWN_SENT if direction == DIRECTION_OUTPUT else IPVS_SCTP_SHUTDOWN_RECEIVED
-    if kind == 8:                   # SHUTDOWN ACK
-        return IPVS_SCTP_SHUTDOWN_ACK_SENT
-    if kind == 14:                  # SHUTDOWN COMPLETE
-        return IPVS_SCTP_CLOSED
-    if kind == 9 and state in (IPVS_SCTP_INIT1, IPVS_SCTP_COOKIE, IPVS_SCTP_COOKIE_REPLIED):
-        return IPVS_SCTP_REJECTED   # ERROR
-    if kind == 0 and direction == DIRECTION_INPUT_ONLY and state != IPVS_SCTP_CLOSED:
-        return IPVS_SCTP_ESTABLISHED
-    return state
+    """The state that follows a chunk; whatever has no row of its own counts as data."""
+    cdef int row = dp_ipvs_sctp_row[kind] if kind < 15 else 0
+    cdef int column = state - IPVS_SCTP_INIT1 + 1 if state else 0
+    cdef uint8_t after = dp_ipvs_sctp[<int>direction][row][column]
+    return IPVS_SCTP_INIT1 + after - 1 if after else 0
+
+
+cdef inline void assure(IpvsConn *c) noexcept nogil:
+    """ip_vs_control_assure_ct."""
+    if c.control != NULL:
+        c.control.flags |= IPVS_ASSURED
 
 
 cdef inline void set_state(Ipvs *v, IpvsConn *c, const Packet *p, Direction direction) noexcept nogil:
     """Move the connection on; its server counts it as active while it is established."""
     cdef uint8_t state
     cdef bint established
+    if c.proto == IPPROTO_UDP:
+        c.timeout = v.timeouts[<int>IPVS_UDP]
+        if direction == DIRECTION_OUTPUT:
+            assure(c)
+        return
+    if c.proto == IPPROTO_SCTP and p.tail - p.transport < 16:
+        return      # no chunk
     if c.flags & IPVS_NO_OUTPUT:
         if direction == DIRECTION_OUTPUT:
             c.flags &= ~<int>IPVS_NO_OUTPUT
@@ -112,21 +122,20 @@ cdef inline void set_state(Ipvs *v, IpvsConn *c, const Packet *p, Direction dire
         state = tcp_state(c.state, p.field[<int>FIELD_TCP_FLAGS], direction)
         # Half-open ones count as active, too (tcp_state_active).
         established = state in (IPVS_ESTABLISHED, IPVS_SYN_SENT, IPVS_SYN_RECV, IPVS_SYNACK)
-    elif c.proto == IPPROTO_SCTP:
+    else:
         state = sctp_state(c.state, sctp_chunk(p), direction)
         established = state == IPVS_SCTP_ESTABLISHED
-    else:
-        c.state = IPVS_UDP
-        c.timeout = v.timeouts[<int>IPVS_UDP]
-        return
-    if state != c.state and c.server != NULL:
-        if not c.flags & IPVS_INACTIVE and not established:
-            c.server.active -= 1
-            c.server.inactive += 1
-            c.flags |= IPVS_INACTIVE
-        elif c.flags & IPVS_INACTIVE and established:
-            c.server.active += 1
-            c.server.inactive -= 1
-            c.flags &= ~<int>IPVS_INACTIVE
+    if state != c.state:
+        if c.server != NULL:
+            if not c.flags & IPVS_INACTIVE and not established:
+                c.server.active -= 1
+                c.server.inactive += 1
+                c.flags |= IPVS_INACTIVE
+            elif c.flags & IPVS_INACTIVE and established:
+                c.server.active += 1
+                c.server.inactive -= 1
+                c.flags &= ~<int>IPVS_INACTIVE
+        if state == IPVS_ESTABLISHED or state == IPVS_SCTP_ESTABLISHED:
+            assure(c)
     c.state = state
     c.timeout = v.timeouts[state]

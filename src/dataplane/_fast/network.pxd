@@ -44,6 +44,7 @@ cpdef enum Stage:
 cpdef enum TimerKind:
     TIMER_NEIGHBOUR = 1
     TIMER_FRAGMENTS = 2
+    TIMER_IPVS = 3
 
 cdef enum:
     STORAGE = 2560          # of a packet that the walk makes itself: headroom, 1500 bytes and some

@@ -22,3 +22,4 @@ class Stage(IntEnum):
 class TimerKind(IntEnum):
     TIMER_NEIGHBOUR = 1
     TIMER_FRAGMENTS = 2
+    TIMER_IPVS = 3

@@ -24,6 +24,7 @@ cdef enum FragmentUser:
     FRAGMENT_USER_IN
     FRAGMENT_USER_OUT
     FRAGMENT_USER_BRIDGE
+    FRAGMENT_USER_IPVS
 
 cdef enum:
     FRAGMENT_FIRST_IN = 1

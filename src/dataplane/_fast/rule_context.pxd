@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t
 from dataplane._fast.chance cimport Chance
 from dataplane._fast.conntrack cimport Conntrack
 from dataplane._fast.fib cimport Fib
+from dataplane._fast.ipvs cimport Ipvs
 from dataplane._fast.rule_event cimport RuleTap
 
 cdef enum Answer:
@@ -17,6 +18,7 @@ cdef struct RuleContext:
     Fib *fib
     Chance *chance
     Conntrack *conntrack    # NULL where nothing is tracked
+    Ipvs *ipvs              # NULL: no virtual service
     int64_t now             # ns
     const uint8_t *listening    # of the host: see network.pxd
     bint all_ports          # a socket listens at each

@@ -12,6 +12,7 @@ from dataplane._fast.packet cimport FIELD_FRAGMENT, Packet
 from dataplane._fast.rule_bytes cimport match_chunks, match_mac, match_tcp_mss, match_tcp_option, match_u32
 from dataplane._fast.rule_connection cimport match_address, match_connbytes, match_ct_address, match_ct_label, match_ct_word
 from dataplane._fast.rule_context cimport DROP, NO, RuleContext, YES
+from dataplane._fast.rule_ipvs cimport match_ipvs
 from dataplane._fast.rule_memory cimport (
     match_connlimit, match_hashlimit, match_limit, match_nth, match_recent, match_set,
 )
@@ -19,7 +20,8 @@ from dataplane._fast.rule_route cimport match_address_type, match_rpfilter
 from dataplane._fast.rule_socket cimport match_socket
 from dataplane._fast.ruleset cimport (
     OP_ADDRESS, OP_ADDRESS_RANGE, OP_ADDRESS_TYPE, OP_ANY_OF, OP_BITMAP, OP_CONNBYTES, OP_CONNLIMIT, OP_CT_ADDRESS,
-    OP_CT_LABEL, OP_CT_WORD, OP_HASHLIMIT, OP_HEADER, OP_LIMIT, OP_MAC, OP_PORTS, OP_RECENT, OP_RPFILTER, OP_SCTP_CHUNKS, OP_SET, OP_SOCKET,
+    OP_CT_LABEL, OP_CT_WORD, OP_HASHLIMIT, OP_HEADER, OP_IPVS, OP_LIMIT, OP_MAC, OP_PORTS, OP_RECENT, OP_RPFILTER, OP_SCTP_CHUNKS,
+    OP_SET, OP_SOCKET,
     OP_STATISTIC_NTH, OP_STATISTIC_RANDOM, OP_TCP_MSS, OP_TCP_OPTION, OP_U32, Op, RuleSet,
 )
 from dataplane._fast.wire cimport load16
@@ -128,6 +130,8 @@ cdef inline uint8_t op_other(RuleSet *rules, const Op *op, Packet *p, RuleContex
         return match_set(p, rules.sets, pool, context.now) != invert
     if kind == OP_U32:
         return match_u32(p, pool, op.b) != invert
+    if kind == OP_IPVS:
+        return match_ipvs(p, pool, context)
     if kind == OP_MAC:
         return match_mac(p, pool, invert)
     return NO

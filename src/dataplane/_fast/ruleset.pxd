@@ -73,6 +73,16 @@ cpdef enum OpKind:
     OP_MAC                  # pool: two words
     OP_CT_LABEL             # pool: which of 128 labels, whether to set it
     OP_SOCKET               # pool: SocketFlag
+    OP_IPVS                 # pool: IpvsAsk, which are inverted, protocol, port, template's port, direction, Forward, mask, address
+
+cpdef enum IpvsAsk:
+    ASK_IPVS = 1
+    ASK_PROTOCOL = 2
+    ASK_ADDRESS = 4
+    ASK_PORT = 8
+    ASK_DIRECTION = 16
+    ASK_METHOD = 32
+    ASK_CONTROL = 64        # the virtual port of the template that controls it
 
 cpdef enum RecentFlag:
     RECENT_CHECK = 1

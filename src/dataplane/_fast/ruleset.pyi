@@ -61,6 +61,16 @@ class OpKind(IntEnum):
     OP_SCTP_CHUNKS = 22
     OP_MAC = 23
     OP_CT_LABEL = 24
+    OP_IPVS = 25
+
+class IpvsAsk(IntEnum):
+    ASK_IPVS = 1
+    ASK_PROTOCOL = 2
+    ASK_ADDRESS = 4
+    ASK_PORT = 8
+    ASK_DIRECTION = 16
+    ASK_METHOD = 32
+    ASK_CONTROL = 64
 
 class RecentFlag(IntEnum):
     RECENT_CHECK = 1

@@ -28,12 +28,15 @@ from dataplane._fast.ip_input cimport (
     ip4_check, ip6_check, ip_local_deliver, ip_local_in, ip_prerouting, ip_route_input, network_receive,
 )
 from dataplane._fast.ip_output cimport ip_finish_output, ip_local_out, ip_postrouting
+from dataplane._fast.ipvs cimport Ipvs
+from dataplane._fast.ipvs_hook cimport ipvs_timer_fires
 from dataplane._fast.neighbour cimport Neighbour
 from dataplane._fast.network cimport (
     Delivery, Host, Network, STAGE_BRIDGE_RECEIVE, STAGE_BRIDGE_RESUME, STAGE_BRIDGE_TRANSMIT, STAGE_END,
     STAGE_FINISH_OUTPUT, STAGE_FORWARD, STAGE_LOCAL_DELIVER, STAGE_LOCAL_IN, STAGE_LOCAL_OUT, STAGE_NETWORK_RECEIVE,
     STAGE_POSTROUTING, STAGE_PREROUTING, STAGE_RECEIVE, STAGE_ROUTE_INPUT, STAGE_TRANSMIT, STAGE_VXLAN_RECEIVE,
-    STAGE_VXLAN_TRANSMIT, Sink, SinkRow, Stage, TIMER_FRAGMENTS, TIMER_NEIGHBOUR, Timer, drop, packet_store, packet_take, sink_clear,
+    STAGE_VXLAN_TRANSMIT, Sink, SinkRow, Stage, TIMER_FRAGMENTS, TIMER_IPVS, TIMER_NEIGHBOUR, Timer,
+    drop, packet_store, packet_take, sink_clear,
     sink_free, timer_take,
 )
 from dataplane._fast.packet cimport FIELD_MARK, PACKET_HOST, Packet
@@ -122,6 +125,8 @@ cdef void walk_until(Network *net, int64_t time) noexcept nogil:
             neighbour_timer(net, net.hosts[timer.host], <Neighbour *>timer.what, timer.time)
         elif timer.kind == TIMER_FRAGMENTS:
             fragments_timer(net, net.hosts[timer.host], <Reassembly *>timer.what, timer.time)
+        elif timer.kind == TIMER_IPVS:
+            ipvs_timer_fires(net, net.hosts[timer.host], <Ipvs *>timer.what, timer.time)
         if net.spawned != NULL:
             walk_spawned(net)
         walk_links(net)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from dataplane._fast.ipvs import Balancer, Forward, Scheduler
+from dataplane._fast.host import CompiledHost
+from dataplane._fast.ipvs import Balancer, Forward, Scheduler, Tunnel
 from dataplane._fast.netfilter import HookEntryKind
 from dataplane._fast.packet import Hook
 from dataplane.host.config import HostConfig
@@ -16,17 +17,19 @@ if TYPE_CHECKING:
     from dataplane._fast.ipvs import _Key as Key
 
 SECOND = 1_000_000_000
+DEFRAG = -400
 FORWARDS = {
     "masq": Forward.FORWARD_MASQ,
     "route": Forward.FORWARD_ROUTE,
     "tunnel": Forward.FORWARD_TUNNEL,
 }
-# Priorities of net/netfilter/ipvs/ip_vs_core.c. ICMP errors of answers are part of the answers' entry at FORWARD.
+# Priorities of net/netfilter/ipvs/ip_vs_core.c. Requests do not pass FORWARD, ICMP errors about their answers may.
 ENTRIES = (
     (98, Hook.HOOK_INPUT, HookEntryKind.ENTRY_IPVS_ANSWER, 0),
     (99, Hook.HOOK_INPUT, HookEntryKind.ENTRY_IPVS_REQUEST, 0),
     (-99, Hook.HOOK_OUTPUT, HookEntryKind.ENTRY_IPVS_ANSWER, 0),
     (-98, Hook.HOOK_OUTPUT, HookEntryKind.ENTRY_IPVS_REQUEST, 0),
+    (99, Hook.HOOK_FORWARD, HookEntryKind.ENTRY_IPVS_REQUEST, 0),
     (100, Hook.HOOK_FORWARD, HookEntryKind.ENTRY_IPVS_ANSWER, 0),
 )
 _UNMODELLED = (
@@ -34,8 +37,6 @@ _UNMODELLED = (
     "drop_entry",
     "drop_packet",
     "cache_bypass",
-    "nat_icmp_send",
-    "schedule_icmp",
     "backup_only",
 )
 
@@ -46,27 +47,37 @@ def key_of(service: VirtualService) -> Key:
     return service.family, protocol, service.address, service.port, service.fwmark
 
 
-def ipvs_entries(config: HostConfig, family: int) -> list[tuple[int, Hook, HookEntryKind, int]]:
-    """What IPVS registers at the hooks of a family: nothing without a virtual service."""
-    return list(ENTRIES) if any(service.family == family for service in config.ipvs) else []
+def register_ipvs(host: CompiledHost, services: Iterable[VirtualService]) -> None:
+    """Register IPVS at the hooks, once; a service of IPv6 besides has all fragments put together (ip_vs_add_service)."""
+    for family in (4, 6):
+        if not host.hooked(family, Hook.HOOK_INPUT, HookEntryKind.ENTRY_IPVS_REQUEST):
+            for priority, hook, kind, table in ENTRIES:
+                host.hook(family, hook, kind, table, priority)
+    if any(service.family == 6 for service in services):
+        for hook in (Hook.HOOK_PREROUTING, Hook.HOOK_OUTPUT):
+            if not host.hooked(6, hook, HookEntryKind.ENTRY_DEFRAG):
+                host.hook(6, hook, HookEntryKind.ENTRY_DEFRAG, 0, DEFRAG)
 
 
 def ipvs_unmodelled(config: HostConfig) -> Iterator[str]:
     for name in _UNMODELLED:
         if config.settings.number(f"net.ipv4.vs.{name}"):
             yield f"net.ipv4.vs.{name}"
-    for service in config.ipvs:
-        for server in service.servers:
-            if server.forward == "tunnel" and (server.tunnel != "ipip" or server.address.version == 6):
-                yield f"ipvs: {server.tunnel} tunnel to {server.endpoint}, taken for IPv4 in IPv4"
 
 
 def balancer(config: HostConfig, seed: int) -> Balancer:
     """The services of a host, with its sysctls and timeouts."""
     result = Balancer(seed=seed)
+    settle(result, config)
+    rebalance(result, (), config.ipvs)
+    return result
+
+
+def settle(engine: Balancer, config: HostConfig) -> None:
+    """Give the engine a configuration's sysctls and timeouts."""
     number = config.settings.number
     times = config.ipvs_timeouts
-    result.settings(
+    engine.settings(
         conntrack=bool(number("net.ipv4.vs.conntrack")),
         conn_reuse_mode=number("net.ipv4.vs.conn_reuse_mode"),
         expire_nodest_conn=bool(number("net.ipv4.vs.expire_nodest_conn")),
@@ -74,14 +85,15 @@ def balancer(config: HostConfig, seed: int) -> Balancer:
         sloppy_tcp=bool(number("net.ipv4.vs.sloppy_tcp")),
         sloppy_sctp=bool(number("net.ipv4.vs.sloppy_sctp")),
         pmtu_disc=bool(number("net.ipv4.vs.pmtu_disc")),
+        nat_icmp_send=bool(number("net.ipv4.vs.nat_icmp_send")),
+        schedule_icmp=bool(number("net.ipv4.vs.schedule_icmp")),
+        snat_reroute=bool(number("net.ipv4.vs.snat_reroute")),
         lblc_expiration=number("net.ipv4.vs.lblc_expiration") * SECOND,
         lblcr_expiration=number("net.ipv4.vs.lblcr_expiration") * SECOND,
         tcp=times.tcp * SECOND,
         tcp_fin=times.tcp_fin * SECOND,
         udp=times.udp * SECOND,
     )
-    rebalance(result, (), config.ipvs)
-    return result
 
 
 def rebalance(engine: Balancer, before: Iterable[VirtualService], after: Iterable[VirtualService]) -> None:
@@ -121,4 +133,7 @@ def _set(engine: Balancer, key: Key, server: RealServer) -> None:
         weight=server.weight,
         upper=server.upper,
         lower=server.lower,
+        tunnel=Tunnel[f"TUNNEL_{server.tunnel.upper()}"],
+        tunnel_port=server.tunnel_port,
+        tunnel_sum=server.tunnel_checksum != "nocsum",
     )

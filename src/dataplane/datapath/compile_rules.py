@@ -163,6 +163,7 @@ _QUIET = frozenset(
         OpKind.OP_CT_WORD,
         OpKind.OP_CT_ADDRESS,
         OpKind.OP_MAC,
+        OpKind.OP_IPVS,
     }
 )
 # A header of so many bytes is there whenever FIELD_L4 is 1.

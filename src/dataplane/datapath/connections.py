@@ -44,6 +44,8 @@ def connections(host: CompiledHost, now: int) -> Connections:
     table = host.connections
     if table is None:
         return Connections(())
+    if host.balancer is not None:
+        host.balancer.expire(now)  # what netfilter tracks ends with it
     return Connections([_row(row, now) for row in table.rows(now)])
 
 

@@ -41,11 +41,12 @@ class Fabric:
         if name in self.ids:
             raise ModelError(f"two hosts named {name!r}")
         host_id = len(self.names)
-        compiled = compile_host(config, seed=self.seed * 1_000_003 + host_id, listening=listening)
+        seed = self.seed * 1_000_003 + host_id
+        compiled = compile_host(config, seed=seed, listening=listening)
         self.walk.add(compiled.host)
         self.ids[name] = host_id
         self.names.append(name)
-        self._running.append(RunningHost(compiled, config))
+        self._running.append(RunningHost(compiled, config, seed))
         self._capture(host_id, compiled.slots)
         self.unmodelled.extend(f"{name}: {what}" for what in compiled.unmodelled)
         return host_id

@@ -13,7 +13,7 @@ from dataplane._fast.host import CompiledHost
 from dataplane._fast.netfilter import HookEntryKind
 from dataplane._fast.packet import Hook
 from dataplane._fast.ruleset import TableKind
-from dataplane.datapath.compile_ipvs import balancer, ipvs_entries, ipvs_unmodelled
+from dataplane.datapath.compile_ipvs import DEFRAG, balancer, ipvs_unmodelled, register_ipvs
 from dataplane.datapath.compile_rules import compile_rules
 from dataplane.datapath.compile_sets import compile_sets
 from dataplane.host.config import HostConfig
@@ -36,7 +36,7 @@ NAT = {
 # What looks at connections.
 ASKING_MATCHES = {"conntrack", "state", "connmark", "connbytes", "connlabel", "connlimit", "helper", "cluster"}
 ASKING_TARGETS = {"DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "CONNMARK", "CT", "CONNSECMARK", "SYNPROXY"}
-DEFRAG, CONNTRACK, CONFIRM = -400, -200, 2**15 - 1
+CONNTRACK, CONFIRM = -200, 2**15 - 1
 # net.netfilter.nf_conntrack_*: name behind the prefix and default in seconds, in the order of TcpState and SctpState.
 TCP_TIMEOUTS = (
     ("tcp_timeout_syn_sent", 120),
@@ -76,10 +76,9 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
         host.balancing(balancer(config, seed))
         unmodelled.extend(ipvs_unmodelled(config))
     for family, ruleset in ((4, config.iptables), (6, config.ip6tables)):
-        entries: list[tuple[int, Hook, HookEntryKind, int]] = ipvs_entries(config, family)
         if ruleset is None or not ruleset.tables:
-            _register(host, family, entries)
             continue
+        entries: list[tuple[int, Hook, HookEntryKind, int]] = []
         host.rules(family, compile_rules(ruleset, slots, sets))
         unmodelled.extend(ruleset.unmodelled)
         unmodelled.extend(helpers(ruleset))
@@ -99,6 +98,8 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
             for hook in (Hook.HOOK_INPUT, Hook.HOOK_POSTROUTING):
                 entries.append((CONFIRM, hook, HookEntryKind.ENTRY_CONFIRM, 0))
         _register(host, family, entries)
+    if config.ipvs:
+        register_ipvs(host, config.ipvs)
     if connections is not None and config.sysctl.get("net.netfilter.nf_conntrack_helper", "0") != "0":
         unmodelled.append("net.netfilter.nf_conntrack_helper: connections that helpers expect")
     return unmodelled

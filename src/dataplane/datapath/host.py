@@ -72,7 +72,7 @@ class Host:
         self.config = config
         self.unmodelled = compiled.unmodelled
         self._compiled = compiled.host
-        self._running = RunningHost(compiled, config)
+        self._running = RunningHost(compiled, config, seed)
         self._slots = self._running.slots
         self._walk = Walk()
         self._id = self._walk.add(compiled.host)
@@ -156,14 +156,16 @@ class Host:
 
     def reconfigure(self, config: HostConfig) -> None:
         """Give the host other links, addresses, routes, neighbours and forwarding entries, now, as `ip` and `bridge`
-        would; what does not differ goes on as it was. Rules are changed by `restore`."""
+        would, and other virtual services as `ipvsadm` would (see `balance`); what does not differ goes on as it was. Rules
+        are changed by `restore`."""
         self.unmodelled = (*self.unmodelled, *reconfigure(self._running, config))
-        self.config = self._running.config
+        self.balance(config.ipvs)
 
     def balance(self, services: Iterable[VirtualService]) -> None:
         """Give the host these virtual services and servers, now, as `ipvsadm` would: what is new is added in the order
-        given, what is gone is removed, and connections stay as they are. ModelError where it had none before."""
-        self._running.balance(tuple(services))
+        given, what is gone is removed; connections and counters stay, but for connections of removed servers where
+        net.ipv4.vs.expire_nodest_conn says so."""
+        self._running.balance(tuple(services), self._walk.now)
         self.config = self._running.config
 
     def ipvsadm_restore(self, commands: str) -> None:

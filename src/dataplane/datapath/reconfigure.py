@@ -1,6 +1,7 @@
 """A running host gets another configuration: what differs is changed, as `ip` and `bridge` would, and nothing else.
 
-Connections, neighbours, what bridges have learnt, and all counters stay. Rules are not looked at: see running_rules.py.
+Connections, neighbours, what bridges have learnt, and all counters stay. Rules and virtual services
+are not looked at: see running_rules.py and RunningHost.balance.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataplane.host.config import HostConfig, Link
 
 
 def reconfigure(running: RunningHost, config: HostConfig) -> list[str]:
-    """Make the host what `config` says, but for its rules and sets; gives what of it is not modelled.
+    """Make the host what `config` says, but for its rules, sets and virtual services; gives what of it is not modelled.
 
     Links are known by name. Those that stay keep their index, and new ones get the next ones.
     """
@@ -39,7 +40,9 @@ def reconfigure(running: RunningHost, config: HostConfig) -> list[str]:
         indexes[link.name] = following
         following += 1
     links = tuple(replace(link, index=indexes[link.name]) for link in config.links)
-    config = config.with_(links=links, iptables=before.iptables, ip6tables=before.ip6tables, ipsets=before.ipsets)
+    config = config.with_(
+        links=links, iptables=before.iptables, ip6tables=before.ip6tables, ipsets=before.ipsets, ipvs=before.ipvs
+    )
     same_settings = config.sysctl == before.sysctl
     for link in links:
         if link.name in old and same_settings and _same(old[link.name], link):
@@ -62,6 +65,7 @@ def reconfigure(running: RunningHost, config: HostConfig) -> list[str]:
         _policy(host, config, slots, unmodelled)
     _entries(running, before, config)
     running.config = config
+    running.settle(config)
     running.interfaces_changed([*gone, *(link.name for link in came)])
     return unmodelled
 

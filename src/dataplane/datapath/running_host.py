@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataplane._fast.conntrack_delete import delete_connections
 from dataplane._fast.host import CompiledHost
 from dataplane.datapath.compile import Compiled
-from dataplane.datapath.compile_ipvs import rebalance
+from dataplane.datapath.compile_ipvs import balancer, rebalance, register_ipvs, settle
 from dataplane.datapath.compile_sets import Sets, refused_sets
 from dataplane.datapath.hooks import counted
 from dataplane.datapath.log import ChainRules, HostLog
@@ -23,7 +23,8 @@ from dataplane.host.restore import Restore
 class RunningHost:
     """A host, its configuration, and what it has become since it was compiled."""
 
-    def __init__(self, compiled: Compiled, config: HostConfig) -> None:
+    def __init__(self, compiled: Compiled, config: HostConfig, seed: int = 0) -> None:
+        self._seed = seed
         self.host: CompiledHost = compiled.host
         self.config = config
         self.slots = dict(compiled.slots)
@@ -44,14 +45,24 @@ class RunningHost:
             return 0
         return delete_connections(self.host.connections, now, delete.protocol, delete.family, delete.stale)
 
-    def balance(self, services: tuple[VirtualService, ...]) -> None:
-        """Change the virtual services and their servers as `ipvsadm` would, now; connections stay as they are.
-
-        ModelError where the host has none at all: what is at its hooks is settled when it is compiled."""
-        if self.host.balancer is None:
-            raise ModelError(f"host {self.config.name!r} has no virtual services")
-        rebalance(self.host.balancer, self.config.ipvs, services)
+    def balance(self, services: tuple[VirtualService, ...], now: int = 0) -> None:
+        """Change the virtual services and their servers as `ipvsadm` would at `now`, ns. Connections and counters stay,
+        but for connections of servers that are gone where net.ipv4.vs.expire_nodest_conn says so."""
+        engine = self.host.balancer
+        if engine is None:
+            if not services:
+                return
+            engine = balancer(self.config.with_(ipvs=()), self._seed)
+            self.host.balancing(engine)
+        register_ipvs(self.host, services)
+        rebalance(engine, self.config.ipvs, services)
+        engine.expire(now)
         self.config = self.config.with_(ipvs=services)
+
+    def settle(self, config: HostConfig) -> None:
+        """Give IPVS the sysctls and timeouts of another configuration."""
+        if self.host.balancer is not None:
+            settle(self.host.balancer, config)
 
     def rules(self, family: int) -> RunningRules:
         """The host's rules of one family, ready to be changed."""

@@ -305,7 +305,7 @@ def _balancing(index: int, ours: dict[str, str], theirs: dict[str, str], whole: 
         for row in sorted({*one, *two}):
             a, b = one.get(row, "nothing"), two.get(row, "nothing")
             if not whole and " -> " not in row:  # /proc lays a service's options out in its own way
-                a, b = a.split(" ")[0], b.split(" ")[0]
+                a, b = (text.removeprefix("IPv6 ").split(" ")[0] for text in (a, b))
             if a != b:
                 found.append(Difference(index, f"{words} of {row}", a, b))
     return found

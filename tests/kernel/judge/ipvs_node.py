@@ -24,6 +24,7 @@ class IpvsNode(Node):
         super().__init__(name, folder, family, fence, trace, backend or "legacy")
         self._waiting: list[str] = []
         self._has_sets = False
+        self._has_thresholds = False
         self._timeouts = ""
         self._set: dict[str, str] = {}
 
@@ -60,6 +61,7 @@ class IpvsNode(Node):
         """Lines of `ipvsadm`, without its name, of the kind that `ipvsadm --restore` takes."""
         self._begin()
         self._flush()
+        self._has_thresholds = self._has_thresholds or " -x " in commands or " -y " in commands
         self._namespace.run("ipvsadm", "--restore", text=_lines(commands))
 
     def ipvs_timeouts(self, tcp: int, tcp_fin: int, udp: int) -> None:
@@ -100,7 +102,7 @@ class IpvsNode(Node):
         if self._has_sets:
             files["ipset.save"] = self._namespace.run("ipset", "save")
         files |= self._saved()
-        files |= ipvs_state.take(self._namespace)
+        files |= ipvs_state.take(self._namespace, self._has_thresholds)
         if self._timeouts:
             files["ipvs-timeout.txt"] = self._timeouts
         self.recording.folder.mkdir(parents=True, exist_ok=True)

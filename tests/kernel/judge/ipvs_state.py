@@ -16,15 +16,16 @@ TOOLS = {
 }
 
 
-def take(namespace: Namespace) -> dict[str, str]:
-    """The files of a dump.
+def take(namespace: Namespace, thresholds: bool) -> dict[str, str]:
+    """The files of a dump. thresholds: some were set, which `ipvsadm --save` does not tell.
 
     `ipvsadm --save` sorts real servers by address, but schedulers walk the kernel's own order, in which the one that was
     added last is first. So they are written in the order in which they were added: to restore the file gives the same.
     """
-    return {
-        "ipvs.save": _as_added(namespace.run("ipvsadm", "--save", "--numeric"), _read(namespace, "ip_vs")),
-    }
+    saved = _as_added(namespace.run("ipvsadm", "--save", "--numeric"), _read(namespace, "ip_vs"))
+    if thresholds:
+        saved = _with_thresholds(saved, namespace.run("ipvsadm", "-Ln", "--thresholds"))
+    return {"ipvs.save": saved}
 
 
 _PROTOCOLS = {"-t": "TCP", "-u": "UDP", "--sctp-service": "SCTP", "-f": "FWM"}
@@ -47,6 +48,22 @@ def _as_added(saved: str, proc: str) -> str:
         # Services stand in any order; behind each of them, its servers from the oldest to the newest.
         lines.append(((flag, name), -order.index(rest[rest.index("-r") + 1]) if verb == "-a" else -len(order), line))
     return "".join(f"{line}\n" for *_, line in sorted(lines))
+
+
+def _with_thresholds(saved: str, listing: str) -> str:
+    found: dict[tuple[str, str, str], str] = {}
+    protocol = name = ""
+    for line in listing.splitlines()[3:]:
+        words = line.split()
+        if words[0] == "->":
+            found[protocol, name, words[1]] = f" -x {words[2]} -y {words[3]}"
+        else:
+            protocol, name = words[:2]
+    lines = []
+    for line in saved.splitlines():
+        verb, flag, name, *rest = line.split()
+        lines.append(line + (found[_PROTOCOLS[flag], name, rest[1]] if verb == "-a" else ""))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _told(text: str) -> str:

@@ -3,6 +3,7 @@
 from judge.balanced import TARGET, balanced
 from judge.ipvs_node import IpvsNode
 from judge.scenario import scenario
+from judge.talk import reply
 from scapy.layers.inet import UDP
 
 
@@ -191,3 +192,18 @@ def new_service(node: IpvsNode) -> None:
     web.client.send(UDP(sport=40000, dport=53) / b"query", to=web.vip)
     node.ipvs_change(f"-A -u {web.vip}:53 -s rr\n-a -u {web.vip}:53 -r {web.servers[2].ip}:{TARGET} -m")
     web.client.send(UDP(sport=40000, dport=53) / b"query", to=web.vip)
+
+
+@scenario()
+def last_service_of_a_family(node: IpvsNode) -> None:
+    """The last IPv4 service goes while one of IPv6 stays: IPVS leaves the hooks of IPv4, and comes back with the next."""
+    web = balanced(node, protocol="udp")
+    node.ipvs("-A -t [fd00:96::1]:80 -s rr")
+    request = web.first(40000).only("eth1")
+    node.ipvs_change(f"-D {web.service}")
+    web.servers[4].send(reply(request, b"answer"))
+    web.first(40000)
+    node.ipvs_change(f"-A {web.service} -s rr\n{web.server(4)}")
+    web.servers[4].send(reply(request, b"answer"))
+    web.first(40000)
+    web.first(40001)

@@ -181,3 +181,54 @@ def cut_short(node: IpvsNode) -> None:
     web = balanced(node, protocol="tcp")
     for size in (3, 4, 8, 19):
         web.client.send(Raw(bytes(TCP(sport=40000, dport=PORT, flags="S"))[:size]), to=web.vip, proto=6)
+
+
+@scenario(random="the source ports")
+def tunnel_gue_with_checksum(node: IpvsNode) -> None:
+    """Tunnelling in UDP (GUE) whose checksum is there."""
+    web = routed(node, "-i --tun-type gue --tun-port 6080 --tun-csum", "udp")
+    for sport in (40000, 40001):
+        node.chose(TUNNEL_PORT, web.first(sport).only("eth1")[UDP].sport)
+    web.client.send(UDP(sport=40000, dport=PORT) / bytes(1450), to=web.vip, flags="DF")
+
+
+@scenario()
+def tunnel_gre_with_checksum(node: IpvsNode) -> None:
+    """Tunnelling in GRE with its checksum."""
+    web = routed(node, "-i --tun-type gre --tun-csum", "udp")
+    web.first(40000, flags="DF")
+    web.first(40001)
+    for size in (1440, 1445):
+        web.client.send(UDP(sport=40000, dport=PORT) / bytes(size), to=web.vip, flags="DF")
+
+
+@scenario(families=(6,))
+def tunnel_to_the_other_family(node: IpvsNode) -> None:
+    """IPv6 in IPv4: the server's address is of the other family."""
+    web = plain(node, "udp", 2)
+    node.ip("addr add 10.9.0.1/24 dev eth1\nneigh add 10.9.0.7 lladdr 02:00:00:00:09:07 dev eth1 nud permanent")
+    node.ipvs(f"-A {web.service} -s rr\n-a {web.service} -r 10.9.0.7:{PORT} -i")
+    web.first(40000)
+    web.first(40001, tos=0x2E)
+    for size in (1432, 1433):
+        web.client.send(UDP(sport=40000, dport=PORT) / bytes(size), to=web.vip)
+
+
+@scenario(families=(4, 6))
+def answers_in_fragments(node: IpvsNode) -> None:
+    """A server answers in fragments: the answer has the service's address, whole or in pieces."""
+    from scapy.layers.inet import fragment
+    from scapy.layers.inet6 import IPv6ExtHdrFragment, fragment6
+
+    web = balanced(node, protocol="udp")
+    request = web.first(40000).only("eth1")
+    server = web.servers[4]
+    whole = server.packet(UDP(sport=8080, dport=40000) / (bytes(range(256)) * 8), web.client)
+    if node.family == 4:
+        pieces = fragment(whole, 1200)
+    else:
+        whole = IPv6(src=whole.src, dst=whole.dst) / IPv6ExtHdrFragment(id=7) / whole.payload
+        pieces = fragment6(whole, 1280)
+    for piece in pieces:
+        server.send(piece)
+    server.send(reply(request, b"short"))

@@ -1,10 +1,11 @@
 """ICMP about connections of IPVS."""
 
-from judge.balanced import balanced
+from judge.balanced import balanced, plain
 from judge.ipvs_node import IpvsNode
 from judge.scenario import scenario
-from judge.talk import echo, icmp_error, reply
-from scapy.layers.inet import ICMP, IP, UDP
+from judge.talk import echo, icmp_error, network, reply
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
 
@@ -176,3 +177,59 @@ def other_messages(node: IpvsNode) -> None:
     web.first(40000)
     web.client.send(ICMP(type=3, code=3) / Raw(b"short"), to=web.vip)
     web.client.send(ICMP(type=5, code=1) / Raw(bytes(28)), to=web.vip)
+
+
+@scenario(families=(4, 6))
+def of_direct_routing(node: IpvsNode) -> None:
+    """A client's error about an answer that came from a server of direct routing goes to that server as it is."""
+    web = plain(node, "udp", 2)
+    lines = [f"-A {web.service} -s rr"]
+    node.ipvs("\n".join(lines + [web.server(number, "-g", port=80) for number in web.servers]))
+    request = network(web.first(40000).only("eth1"))
+    answer = type(request)(src=web.vip, dst=web.client.ip) / UDP(sport=80, dport=40000) / b"answer"
+    web.client.complain("port unreachable", answer)
+    web.client.complain("port unreachable", answer, ttl=1)
+
+
+@scenario()
+def with_a_wrong_checksum(node: IpvsNode) -> None:
+    """Errors whose own checksum is wrong go nowhere."""
+    web = balanced(node, protocol="udp")
+    frames = web.first(40000)
+    server = web.servers[web.number(frames)]
+    error = icmp_error("port unreachable", frames.at(server)[0])
+    error.chksum = 0x1234
+    server.send(error, to=web.client)
+    answer = server.send(reply(frames.at(server)[0], b"answer")).only(web.client)
+    error = icmp_error("port unreachable", answer)
+    error.chksum = 0x1234
+    web.client.send(error, to=web.vip)
+
+
+@scenario(families=(4, 6))
+def of_a_tunnel(node: IpvsNode) -> None:
+    """A router on the way to a tunnel's end complains: the client is told about what it sent."""
+    web = plain(node, "udp", 1)
+    node.ipvs(f"-A {web.service} -s rr\n{web.server(2, '-i', port=80)}")
+    router = node.peer("eth1", "10.0.2.99" if node.family == 4 else "fd00:2::99")
+    outer = network(web.first(40000, **({"flags": "DF"} if node.family == 4 else {})).only("eth1"))
+    quoted = 20 + 20 + 8 if node.family == 4 else 40 + 40 + 8
+    router.complain("host unreachable", outer, quoted=quoted)
+    router.complain("too big", outer, mtu=1400, quoted=quoted)
+    router.complain("host unreachable", outer, quoted=28 if node.family == 4 else 48)
+    web.first(40001)
+
+
+@scenario(families=(4, 6))
+def schedule_icmp_of_any_kind(node: IpvsNode) -> None:
+    """schedule_icmp with TCP, with no server, and of another port."""
+    web = balanced(node)
+    node.sysctl("net.ipv4.vs.schedule_icmp = 1")
+    ip = IP if node.family == 4 else IPv6
+    for port in (80, 81):
+        about = ip(src=web.vip, dst=web.client.ip) / TCP(sport=port, dport=40000, flags="SA")
+        web.client.send(icmp_error("port unreachable", about), to=web.vip)
+    node.ipvs_change("\n".join(web.server(number, verb="-d") for number in web.servers))
+    about = ip(src=web.vip, dst=web.client.ip) / TCP(sport=80, dport=40001, flags="SA")
+    web.client.send(icmp_error("port unreachable", about), to=web.vip)
+    node.wait(5)

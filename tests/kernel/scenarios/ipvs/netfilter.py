@@ -1,6 +1,6 @@
 """IPVS among the rules: which hooks see what, conntrack=0 and 1, masquerading after IPVS."""
 
-from judge.balanced import Balancer, balanced
+from judge.balanced import Balancer, balanced, plain
 from judge.choices import PORT
 from judge.ipvs_node import IpvsNode
 from judge.scenario import scenario
@@ -214,3 +214,48 @@ def notrack(node: IpvsNode) -> None:
     node.sysctl("net.ipv4.vs.conntrack = 1")
     node.rules("-t raw -A PREROUTING -j CT --notrack\n-A FORWARD -m conntrack --ctstate UNTRACKED")
     conversation(web)
+
+
+@scenario(families=(4, 6))
+def conntrack_without_rules(node: IpvsNode) -> None:
+    """conntrack=1, and no rule that asks for connections: are there any?"""
+    web = balanced(node)
+    node.sysctl("net.ipv4.vs.conntrack = 1")
+    conversation(web)
+
+
+@scenario(families=(4, 6))
+def conntrack_switched_on(node: IpvsNode) -> None:
+    """conntrack=1 while a connection lives, and another begins."""
+    web = balanced(node, protocol="udp")
+    node.rules("-A INPUT -m conntrack --ctstate NEW")
+    web.picks(2)
+    node.sysctl_change("net.ipv4.vs.conntrack", 1)
+    web.picks(4)
+
+
+@scenario()
+def conntrack_and_tunnel(node: IpvsNode) -> None:
+    """conntrack=1: the client's connection is confirmed, and the tunnel is one of its own."""
+    web = plain(node, "udp", 2)
+    lines = [f"-A {web.service} -s rr"]
+    node.ipvs("\n".join(lines + [web.server(number, "-i", port=80) for number in web.servers]))
+    node.sysctl("net.ipv4.vs.conntrack = 1")
+    for chain in ("INPUT", "OUTPUT"):
+        for state in ("NEW", "ESTABLISHED", "INVALID", "UNTRACKED"):
+            node.rules(f"-A {chain} -m conntrack --ctstate {state}")
+    web.picks(3)
+    web.picks(3)
+
+
+@scenario()
+def answers_by_their_new_source(node: IpvsNode) -> None:
+    """snat_reroute: an answer is routed once more, as if the node had sent it from the virtual address."""
+    web = balanced(node, protocol="udp")
+    node.ip("route add unreachable 10.0.1.0/24 table 77")
+    node.ip(f"rule add from {web.vip} iif lo lookup 77 priority 77")
+    request = web.first(40000).only("eth1")
+    server = web.servers[4]
+    server.send(reply(request, b"answer"))
+    node.sysctl_change("net.ipv4.vs.snat_reroute", 0)
+    server.send(reply(request, b"answer"))

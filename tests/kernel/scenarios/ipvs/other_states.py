@@ -1,8 +1,9 @@
 """States of UDP and SCTP connections."""
 
+from collections.abc import Callable
 from typing import Any
 
-from judge.balanced import PORT, balanced
+from judge.balanced import PORT, balanced, plain
 from judge.ipvs_node import IpvsNode
 from judge.scenario import scenario
 from judge.talk import Frames, reply
@@ -13,6 +14,8 @@ from scapy.layers.sctp import (
     SCTPChunkCookieAck,
     SCTPChunkCookieEcho,
     SCTPChunkData,
+    SCTPChunkError,
+    SCTPChunkHeartbeatReq,
     SCTPChunkInit,
     SCTPChunkInitAck,
     SCTPChunkShutdown,
@@ -150,3 +153,97 @@ def sctp_bad_checksum(node: IpvsNode) -> None:
     talk = Association(node)
     packet = SCTP(sport=40000, dport=PORT, tag=0, chksum=0x12345678) / SCTPChunkInit(init_tag=1)
     talk.web.client.send(packet, to=talk.web.vip)
+
+
+CHUNKS = (
+    SCTPChunkData(data=b"data"),
+    SCTPChunkInit(init_tag=1),
+    SCTPChunkInitAck(init_tag=2),
+    SCTPChunkCookieEcho(cookie=b"oath"),
+    SCTPChunkCookieAck(),
+    SCTPChunkShutdown(),
+    SCTPChunkShutdownAck(),
+    SCTPChunkShutdownComplete(),
+    SCTPChunkError(),
+    SCTPChunkAbort(),
+    SCTPChunkHeartbeatReq(),
+)
+
+
+def _sctp_state(node: IpvsNode, sport: int) -> str:
+    """The state of the connection from a port of the client; "" without one."""
+    for line in node.recording.steps[-1].ipvs["-Lnc"].splitlines():
+        words = line.split()
+        if words[3].endswith(f":{sport}"):
+            return words[2]
+    return ""
+
+
+def explore(node: IpvsNode, send: Callable[[int, int, int], None], sides: int) -> None:
+    """Send every chunk (by its place in CHUNKS) of every side (0 client, 1 server) in every state that there is, looking
+    where each leads, and going again where it led to one that is left to look at."""
+    moves = [(side, chunk) for side in range(sides) for chunk in range(len(CHUNKS))]
+    after: dict[str, dict[tuple[int, int], str]] = {}
+    for sport in (40000, 40001):
+        send(sport, 0, 1)  # INIT begins
+        state = _sctp_state(node, sport)
+        while True:
+            ways: dict[str, list[tuple[int, int]]] = {state: []}
+            queue = [state]
+            while queue and all(move in after.get(queue[0], {}) for move in moves):
+                here = queue.pop(0)
+                for move, there in after[here].items():
+                    if there and there not in ways:
+                        ways[there] = [*ways[here], move]
+                        queue.append(there)
+            if not queue:
+                break
+            goal = queue[0]
+            path = [*ways[goal], next(move for move in moves if move not in after.get(goal, {}))]
+            for move in path:
+                send(sport, *move)
+                after.setdefault(state, {})[move] = _sctp_state(node, sport)
+                state = after[state][move]
+
+
+@scenario(masks=("time left",))
+def sctp_every_chunk_in_every_state(node: IpvsNode) -> None:
+    """Chunks of both sides, whatever they are and whenever they come."""
+    talk = Association(node)
+
+    def send(sport: int, side: int, chunk: int) -> None:
+        talk.sport = sport
+        if side:
+            talk.server(CHUNKS[chunk])
+        else:
+            talk.client(CHUNKS[chunk])
+
+    explore(node, send, 2)
+
+
+@scenario(masks=("time left",))
+def sctp_every_chunk_of_a_client(node: IpvsNode) -> None:
+    """Direct routing, where the balancer sees the client alone; sloppy_sctp, where any chunk may come first."""
+    web = plain(node, "sctp", 2)
+    lines = [f"-A {web.service} -s rr"]
+    node.ipvs("\n".join(lines + [web.server(number, "-g", port=PORT) for number in web.servers]))
+    node.sysctl("net.ipv4.vs.sloppy_sctp = 1")
+
+    def send(sport: int, side: int, chunk: int) -> None:
+        web.client.send(SCTP(sport=sport, dport=PORT, tag=2) / CHUNKS[chunk], to=web.vip)
+
+    for chunk in range(len(CHUNKS)):
+        send(41000 + chunk, 0, chunk)
+    explore(node, send, 1)
+
+
+@scenario(masks=("time left",))
+def sctp_any_chunk_first(node: IpvsNode) -> None:
+    """sloppy_sctp: whatever comes first, and what follows from there."""
+    talk = Association(node)
+    node.sysctl("net.ipv4.vs.sloppy_sctp = 1")
+    for chunk in range(len(CHUNKS)):
+        talk.sport = 41000 + chunk
+        talk.client(CHUNKS[chunk])
+        for following in (2, 3, 6, 7):
+            talk.client(CHUNKS[following])

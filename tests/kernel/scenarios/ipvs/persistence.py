@@ -131,3 +131,20 @@ def with_wrr(node: IpvsNode) -> None:
     clients = [node.peer("eth0", f"10.0.1.{last}") for last in range(10, 18)]
     for client in clients:
         web.picks([40000, 40001], client)
+
+
+@scenario()
+def of_a_mark_with_a_port(node: IpvsNode) -> None:
+    """A server's own port in a persistent service of a mark, and in one that is not: which keeps the packet's?"""
+    web = plain(node)
+    node.rules(f"-t mangle -A PREROUTING -p tcp -d {web.vip} -j MARK --set-mark 5")
+    node.rules(f"-t mangle -A PREROUTING -p udp -d {web.vip} -j MARK --set-mark 6")
+    node.ipvs(
+        "\n".join(
+            f"-A -f {mark} -s rr {persistent}\n-a -f {mark} -r {web.servers[2].ip}:8080 -m"
+            for mark, persistent in ((5, "-p 360"), (6, ""))
+        )
+    )
+    for port in (80, 443):
+        web.client.send(TCP(sport=40000, dport=port, flags="S", seq=1), to=web.vip)
+        web.client.send(UDP(sport=40000, dport=port) / b"query", to=web.vip)
