@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from dataplane.agents.identity import hexadecimal, stable_mac
 from dataplane.cluster.objects import Network, NodeState, PodState
@@ -53,10 +53,15 @@ def attach(node: NodeState, pods: Sequence[PodState], first_index: int, mtu: int
                 port_mac=stable_mac("port", str(pod)),
                 pod_mac=pod_mac(pod),
                 mtu=mtu,
-                addresses=tuple(ip_interface(f"{ip}/{_prefix(node, ip)}") for ip in pod.ips),
+                addresses=tuple([with_prefix(ip, _prefix(node, ip)) for ip in pod.ips]),
             )
         )
     return attachments
+
+
+def with_prefix(ip: IPAddress, length: int) -> IPInterface:
+    """An address with the length of its network's prefix. (From its number: a text would be parsed.)"""
+    return (IPv4Interface if ip.version == 4 else IPv6Interface)((int(ip), length))
 
 
 def _prefix(node: NodeState, ip: IPAddress) -> int:

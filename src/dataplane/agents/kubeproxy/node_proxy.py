@@ -36,6 +36,8 @@ class _Written:
 
     ports: dict[PortKey, Proxied] = field(default_factory=dict)
     fragments: dict[PortKey, Fragment] = field(default_factory=dict)
+    order: list[PortKey] = field(default_factory=list)
+    """Of the fragments in the shared chains."""
     by_service: dict[ServiceKey, list[PortKey]] = field(default_factory=dict)
     leftover: set[str] = field(default_factory=set)
     """Chains that nothing uses any more, and that are still there."""
@@ -60,6 +62,7 @@ class NodeProxy:
             written.ports = dict(ports.by_key)
             written.by_service = {key: list(found) for key, found in ports.by_service.items()}
             written.fragments = dict(zip(ports.order, proxier.fragments(node, family), strict=True))
+            written.order = list(ports.order)
             written.static = _static(proxier, family)
 
     def sync(self, services: Iterable[ServiceKey], now: int) -> list[Sync]:
@@ -107,6 +110,8 @@ class NodeProxy:
         for key, fragment in zip(new, self.proxier.compiled(self.node, family, new), strict=True):
             written.fragments[key] = fragment
             own.update(fragment.chains)
+        if set(old) != set(new):
+            written.order = sorted(written.fragments)
         written.ports.update(after)
         for service in changed:
             written.by_service.pop(service, None)
@@ -119,9 +124,10 @@ class NodeProxy:
             deleted = sorted(written.leftover)
             written.leftover = set()
             written.cleaned = now
+        fragments = self._fragments(family)
         restore = Restore(
             family,
-            {"filter": self._filter(family), "nat": self._nat(family) | own},
+            {"filter": self._filter(family, fragments), "nat": self._nat(family, fragments) | own},
             {"nat": deleted} if deleted else {},
         )
         return Sync(restore, self._forget(family, before, after))
@@ -137,10 +143,9 @@ class NodeProxy:
 
     def _fragments(self, family: Family) -> list[Fragment]:
         written = self._written[family]
-        return [written.fragments[key] for key in sorted(written.fragments)]
+        return [written.fragments[key] for key in written.order]
 
-    def _nat(self, family: Family) -> dict[str, Sequence[str]]:
-        fragments = self._fragments(family)
+    def _nat(self, family: Family, fragments: Sequence[Fragment]) -> dict[str, Sequence[str]]:
         end = node_port_jumps(self.proxier.options, family, self.local_addresses)
         return {
             chains.SERVICES: [*(rule for f in fragments for rule in f.services), *end],
@@ -148,8 +153,7 @@ class NodeProxy:
             **self._written[family].static["nat"],
         }
 
-    def _filter(self, family: Family) -> dict[str, Sequence[str]]:
-        fragments = self._fragments(family)
+    def _filter(self, family: Family, fragments: Sequence[Fragment]) -> dict[str, Sequence[str]]:
         return {
             chains.SERVICES: [rule for f in fragments for rule in f.refused],
             chains.EXTERNAL_SERVICES: [rule for f in fragments for rule in f.refused_external],
