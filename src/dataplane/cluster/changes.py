@@ -556,7 +556,7 @@ class Rollout:
                 before = template.annotations.get(RESTARTED, "")
                 count = int(before) + 1 if before.isdigit() else 1
                 template = replace(template, annotations={**template.annotations, RESTARTED: str(count)})
-            changed_workload = replace(known, template=template)
+            changed_workload = replace(known, template=template, manifest=self.workload.manifest)
             workloads = tuple(changed_workload if w is known else w for w in state.workloads)
             begun = replace(
                 self, workload=replace(changed_workload, replicas=len(pods)), old=frozenset(map(_by_name, pods))

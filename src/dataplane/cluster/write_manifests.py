@@ -32,6 +32,8 @@ Manifest = dict[str, Any]
 _OWNER_VERSIONS = {"ReplicationController": "v1", "Job": "batch/v1"}
 # A pod that only an endpoint names says nothing about its containers; the API wants one with an image.
 _IMAGE = "registry.k8s.io/pause:3.9"
+# The kinds that have spec.replicas.
+_COUNTED = ("Deployment", "ReplicaSet", "StatefulSet", "ReplicationController")
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
@@ -61,7 +63,7 @@ def write(state: ClusterState, item: Any) -> Manifest:
     if isinstance(item, Namespace):
         return _namespace(item)
     assert isinstance(item, Workload)
-    return deepcopy(dict(item.manifest))
+    return _workload(state, item)
 
 
 def _part(made: Manifest, name: str) -> Manifest:
@@ -119,12 +121,14 @@ def _pod(state: ClusterState, pod: PodState) -> Manifest:
             metadata["annotations"] = dict(pod.annotations)
         if pod.owner is not None:
             metadata["ownerReferences"] = [_owner(pod.owner, pod.namespace)]
-        status["conditions"] = [{"status": "True" if pod.ready else "False", "type": "Ready"}]
-        if pod.terminating:
-            metadata["deletionTimestamp"] = _EPOCH  # when it was deleted, nobody has said
+    if pod.terminating:
+        metadata.setdefault("deletionTimestamp", _EPOCH)  # when it was deleted, nobody has said
     if pod.node is not None:
         spec["nodeName"] = pod.node
     status["phase"] = pod.phase
+    _pod_conditions(pod, status)
+    if pod.node is not None and not pod.finished and status.get("containerStatuses") is None:
+        status["containerStatuses"] = [_container_status(pod, container) for container in spec["containers"]]
     if pod.ips:
         status["podIP"] = str(pod.ips[0])
         status["podIPs"] = [{"ip": str(ip)} for ip in pod.ips]
@@ -133,6 +137,36 @@ def _pod(state: ClusterState, pod: PodState) -> Manifest:
         status["hostIP"] = str(node.addresses[0])
         status["hostIPs"] = [{"ip": str(address)} for address in node.addresses]
     return made
+
+
+def _pod_conditions(pod: PodState, status: Manifest) -> None:
+    """What the kubelet and the scheduler say of a pod, where the manifest does not say it or it has changed."""
+    listed = status["conditions"] = status.get("conditions") or []
+    conditions = {entry.get("type"): entry for entry in listed}
+    ready = pod.ready and pod.node is not None and not pod.finished
+    said = {"PodScheduled": pod.node is not None}
+    if pod.node is not None:
+        said |= {"Initialized": True, "ContainersReady": ready, "Ready": ready}
+    for kind, holds in said.items():
+        value = "True" if holds else "False"
+        known = conditions.get(kind)
+        if known is None:
+            listed.append({"status": value, "type": kind})
+        elif kind == "Ready":
+            known["status"] = value
+
+
+def _container_status(pod: PodState, container: Mapping[str, Any]) -> Manifest:
+    starting = pod.phase == "Pending"
+    return {
+        "image": container.get("image", ""),
+        "imageID": "",
+        "name": container["name"],
+        "ready": pod.ready and not starting,
+        "restartCount": 0,
+        "started": not starting,
+        "state": {"waiting": {"reason": "ContainerCreating"}} if starting else {"running": {}},
+    }
 
 
 def _owner(owner: Owner, namespace: str) -> Manifest:
@@ -148,6 +182,33 @@ def _owner(owner: Owner, namespace: str) -> Manifest:
         "name": owner.name,
         "uid": str(uid),
     }
+
+
+def _workload(state: ClusterState, workload: Workload) -> Manifest:
+    """Its controller's status is written where the manifest has none: the pods that it has."""
+    made = deepcopy(dict(workload.manifest))
+    made["metadata"]["namespace"] = workload.namespace
+    if workload.kind in _COUNTED:
+        _part(made, "spec")["replicas"] = workload.replicas
+    if made.get("status"):
+        return made
+    controlled = state.pods_of(workload.kind, workload.namespace, workload.name)
+    pods = [pod for pod in controlled if not pod.finished and not pod.terminating]
+    have, ready = len(pods), sum(pod.ready for pod in pods)
+    if workload.kind in _COUNTED:
+        made["status"] = {"replicas": have, "readyReplicas": ready, "availableReplicas": ready}
+        if workload.kind in ("Deployment", "StatefulSet"):
+            made["status"]["updatedReplicas"] = have
+    elif workload.kind == "DaemonSet":
+        made["status"] = {
+            "currentNumberScheduled": have,
+            "desiredNumberScheduled": have,
+            "numberAvailable": ready,
+            "numberMisscheduled": 0,
+            "numberReady": ready,
+            "updatedNumberScheduled": have,
+        }
+    return made
 
 
 def _service(service: ServiceState) -> Manifest:
