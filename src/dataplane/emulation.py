@@ -46,7 +46,7 @@ class Cluster:
         self,
         state: ClusterState,
         *,
-        mode: str = "iptables",
+        mode: str = "",
         cni: str = "flannel",
         seed: int = 0,
         mtu: int = 1500,
@@ -62,7 +62,7 @@ class Cluster:
     def load(
         cls,
         *paths: str | Path,
-        mode: str = "iptables",
+        mode: str = "",
         cni: str = "flannel",
         nodes: int = 3,
         seed: int = 0,
@@ -71,6 +71,7 @@ class Cluster:
     ) -> Self:
         """Read manifests (files, folders, "-" for the standard input) and fill in what they leave out.
 
+        mode: of kube-proxy, by default what its configuration among the manifests says.
         nodes: how many there are where the manifests state none. seed: of every choice that is drawn. mtu: of the nodes' underlay, bytes.
         kube_version: of the proxies whose behaviour is followed.
         Raises ManifestError for what cannot be read or contradicts itself, ModelError for a mode or CNI plugin that is

@@ -176,7 +176,7 @@ class Agents:
             tuple(self._addresses(node, links, attachments)),
             (*self._default_routes(families), *routes),
             neighbours=tuple(neighbours),
-            sysctl=self._sysctls(links, 6 in families),
+            sysctl=self._sysctls(node, links, 6 in families),
         )
         return config.completed(), entries
 
@@ -224,7 +224,7 @@ class Agents:
             if (value := self._gateways.get(family)) is not None
         ]
 
-    def _sysctls(self, links: Sequence[Link], ipv6: bool) -> dict[str, str]:
+    def _sysctls(self, node: NodeState, links: Sequence[Link], ipv6: bool) -> dict[str, str]:
         settings = {
             "net.ipv4.ip_forward": "1",  # the bridge plugin and flanneld
             "net.ipv4.conf.all.forwarding": "1",
@@ -239,7 +239,7 @@ class Agents:
         if ipv6:
             settings |= {"net.ipv6.conf.all.forwarding": "1", "net.ipv6.conf.default.forwarding": "1"}
             settings |= {f"net.ipv6.conf.{link.name.replace('.', '/')}.accept_ra": "0" for link in links if link.vxlan}
-        return settings | proxy_sysctls(self.proxy, self.options.cpus)
+        return settings | proxy_sysctls(self.proxy.on(node), self.options.cpus)
 
 
 def _pod_sysctls(ipv6: bool) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from dataplane.cli import EXPECTED
-from dataplane.cli.options import Cni, Manifests, Mode, Mtu, Nodes, Seed, report
+from dataplane.cli.options import Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
 from dataplane.cli.table import aligned
 from dataplane.cluster import NodeState, NotModelled, PodState, ServiceState
 from dataplane.cluster.descriptions import node_lines, pod_lines, service_lines
@@ -30,6 +30,7 @@ def describe(
     all_namespaces: Annotated[bool, Parameter(name=["--all-namespaces", "-A"], negative=())] = False,
     node: str = "",
     mode: Mode = "",
+    kube_version: KubeVersion = "1.30",
     cni: Cni = "flannel",
     nodes: Nodes = 3,
     mtu: Mtu = 1500,
@@ -56,7 +57,9 @@ def describe(
     wanted = resource(kind)
     if wanted.name not in DESCRIBED:
         raise ModelError(f"{wanted.name} cannot be described; {', '.join(DESCRIBED)} can")
-    loaded = Cluster.load(*cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu)
+    loaded = Cluster.load(
+        *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, kube_version=version(kube_version)
+    )
     where = None if all_namespaces else namespace
     place = node or loaded.nodes[0].name
     loaded.agents.node(place)

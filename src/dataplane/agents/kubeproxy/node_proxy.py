@@ -16,10 +16,11 @@ from dataplane.host.restore import Restore
 
 from . import chains
 from .iptables import Fragment, node_port_jumps, static_chains
+from .options import ProxyOptions
 from .proxier import PortKey, Proxied, Proxier, ServiceKey
 from .stale_connections import RECONCILES, reconcile, stale_connections
 
-SYNC_PERIOD = 30_000_000_000  # ns; iptables.syncPeriod
+SECOND = 1_000_000_000  # ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class NodeProxy:
             written.by_service = {key: list(found) for key, found in ports.by_service.items()}
             written.fragments = dict(zip(ports.order, proxier.fragments(node, family), strict=True))
             written.order = list(ports.order)
-            written.static = _static(proxier, family)
+            written.static = _static(proxier.options.on(node), family)
 
     def sync(self, services: Iterable[ServiceKey], now: int) -> list[Sync]:
         """A partial sync at `now`, ns: these Services, or their EndpointSlices, have changed since the last one."""
@@ -119,8 +120,9 @@ class NodeProxy:
                 written.by_service[service] = list(ports.by_service[service])
         written.leftover = (written.leftover | gone) - own.keys()
         deleted: list[str] = []
+        period = self.proxier.options.sync_period * SECOND
         # Looking for chains to delete is slow in a large cluster: once in a sync period.
-        if written.leftover and (not self.proxier.is_large(family) or now - written.cleaned > SYNC_PERIOD):
+        if written.leftover and (not self.proxier.is_large(family) or now - written.cleaned > period):
             deleted = sorted(written.leftover)
             written.leftover = set()
             written.cleaned = now
@@ -146,7 +148,7 @@ class NodeProxy:
         return [written.fragments[key] for key in written.order]
 
     def _nat(self, family: Family, fragments: Sequence[Fragment]) -> dict[str, Sequence[str]]:
-        end = node_port_jumps(self.proxier.options, family, self.local_addresses)
+        end = node_port_jumps(self.proxier.options.on(self.node), family, self.local_addresses)
         return {
             chains.SERVICES: [*(rule for f in fragments for rule in f.services), *end],
             chains.NODE_PORTS: [rule for f in fragments for rule in f.node_ports],
@@ -168,10 +170,10 @@ def _families() -> tuple[Family, ...]:
     return (4, 6)
 
 
-def _static(proxier: Proxier, family: Family) -> dict[str, dict[str, Sequence[str]]]:
+def _static(options: ProxyOptions, family: Family) -> dict[str, dict[str, Sequence[str]]]:
     """The chains that every sync writes and that hold no Service."""
     firewall = Firewall(family)
-    static_chains(firewall, proxier.options)
+    static_chains(firewall, options)
     names = {"nat": (chains.POSTROUTING, chains.MARK_MASQ), "filter": (chains.FORWARD, chains.FIREWALL)}
     return {
         table: {name: list(firewall.chains(table)[name].texts) for name in found if firewall.chains(table)[name].texts}
