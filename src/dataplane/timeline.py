@@ -277,6 +277,8 @@ class Timeline:
                 there = all(host in self.fabric.ids and not self._dead(host) for host, _ in ends)
                 if there and self.fabric.wires.get(ends[0]) != ends[1]:
                     self.fabric.connect(*ends[0], *ends[1])
+        for pod in fresh:
+            self.fabric.announce(str(pod))
         return concerned
 
     def _dead(self, host: str) -> bool:

@@ -1,6 +1,7 @@
 """The CNI plugins bridge and host-local: a bridge on the node, a veth pair for each pod.
 
-Real plugins draw the names of the node's ends, and all MAC addresses, by chance; here they follow from the pod.
+Real plugins draw the names of the node's ends, and all MAC addresses, by chance; here they follow from the pod, MAC
+addresses from its own addresses too: a pod that is made anew has others.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def attach(node: NodeState, pods: Sequence[PodState], first_index: int, mtu: int
                 number=number,
                 port=port,
                 port_index=first_index + number,
-                port_mac=stable_mac("port", str(pod)),
+                port_mac=stable_mac("port", *_identity(pod)),
                 pod_mac=pod_mac(pod),
                 mtu=mtu,
                 addresses=tuple([with_prefix(ip, _prefix(node, ip)) for ip in pod.ips]),
@@ -77,7 +78,11 @@ def port_name(pod: PodState, taken: Iterable[str] = ()) -> str:
 
 
 def pod_mac(pod: PodState) -> int:
-    return stable_mac("pod", str(pod))
+    return stable_mac("pod", *_identity(pod))
+
+
+def _identity(pod: PodState) -> list[str]:
+    return [str(pod), *map(str, pod.ips)]
 
 
 def bridge_mac(node: NodeState) -> int:
