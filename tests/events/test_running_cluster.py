@@ -23,15 +23,23 @@ NEW_SERVICE = {
 def random_change(random: Random, timeline: Timeline, number: int) -> Mapping[str, Any]:
     state = timeline.state
     pods = [pod for pod in state.pods if pod.name != "client" and not pod.terminating]
-    pod = random.choice(pods)
+    pod = random.choice(pods or [None])
     service = random.choice(["web", "sticky", "dns", "front"])
     selector = {"app": random.choice(["web", "dns", "none"])}
     ready = random.choice([0, "500ms"])
-    choices: list[Mapping[str, Any]] = [
-        {"restart": f"pod/{pod.name}", "readyAfter": ready},
-        {"delete": f"pod/{pod.name}", "gracePeriod": random.choice([0, "2s"]), "readyAfter": ready},
-        {"endpoint": f"pod/{pod.name}", "ready": random.choice([True, False])},
-        {"endpoint": f"pod/{pod.name}", "terminating": random.choice([True, False])},
+    listed = {e.address for piece in state.slices for e in piece.endpoints if piece.service}
+    choices: list[Mapping[str, Any]] = []
+    if pod is not None:
+        choices += [
+            {"restart": f"pod/{pod.name}", "readyAfter": ready},
+            {"delete": f"pod/{pod.name}", "gracePeriod": random.choice([0, "2s"]), "readyAfter": ready},
+        ]
+    if pod is not None and {str(ip) for ip in pod.ips} & listed:
+        choices += [
+            {"endpoint": f"pod/{pod.name}", "ready": random.choice([True, False])},
+            {"endpoint": f"pod/{pod.name}", "terminating": random.choice([True, False])},
+        ]
+    choices += [
         {"scale": "deployment/web", "replicas": random.randrange(6), "readyAfter": ready},
         {"scale": "statefulset/dns", "replicas": random.randrange(4)},
         {"rollout": "deployment/web", "readyAfter": ready, "maxSurge": random.randrange(3)},
@@ -50,13 +58,19 @@ def random_change(random: Random, timeline: Timeline, number: int) -> Mapping[st
     ]
     if state.service("default", service) is not None and random.random() < 0.3:
         choices.append({"delete": f"service/{service}"})
+    lost = [node.name for node in state.nodes if node.lost]
+    if lost:
+        choices += [{"return": f"node/{lost[0]}", "rebooted": reboot} for reboot in (False, True)]
+    elif len(state.nodes) > 2:
+        choices.append({"lose": "node/node-2", "notReadyAfter": ready, "evictAfter": random.choice([0, "1s"])})
+    choices += [{"proxyMode": "none", "cleanup": random.choice([True, False])}, {"proxyMode": "iptables"}]
     late = [node.name for node in state.nodes if node.name.startswith("late")]
     if late:
         choices.append({"delete": f"node/{late[0]}"})
     return random.choice(choices)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(24))
 def test_syncs_lead_to_what_a_full_render_gives(seed: int) -> None:
     random = Random(seed)
     cluster = Cluster.load(SHOP, seed=seed)
@@ -70,6 +84,10 @@ def test_syncs_lead_to_what_a_full_render_gives(seed: int) -> None:
         now += random.randrange(3_000_000_000)
         timeline.until(now)
         timeline.change(read_change(random_change(random, timeline, number)), now)
+    for node in timeline.state.nodes:
+        if node.lost:
+            timeline.change(read_change({"return": f"node/{node.name}"}), now)
+    timeline.change(read_change({"proxyMode": "iptables"}), now)
     timeline.until(now + 600_000_000_000)
     assert timeline.next is None
     agents = Agents(timeline.state, cluster.options)

@@ -1,7 +1,8 @@
 """What `kubectl describe` prints of Services, pods and nodes, as lines whose cells are separated by tabs.
 
-Labels, their order and `<none>` are kubectl 1.30's (pkg/describe), and Traffic Distribution that of later ones. Ages, times, events and what a model of packets does
-not hold (images that are not stated, resources, volumes) are left out. Aligning the cells is the caller's.
+Labels, their order and `<none>` are kubectl 1.30's (pkg/describe), and Traffic Distribution that of later ones. Ages,
+times, events and what a model of packets does not hold (images that are not stated, resources, volumes) are left out.
+Aligning the cells is the caller's.
 """
 
 from __future__ import annotations
