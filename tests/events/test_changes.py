@@ -218,6 +218,14 @@ def test_a_node_that_returns_in_time_was_never_missed(state: ClusterState) -> No
         ReturnNode("node-2").apply(back, 0)
 
 
+def test_a_node_that_is_deleted_stays_away(state: ClusterState) -> None:
+    """Its pods go with it, and their workloads make others elsewhere."""
+    (_, _, after), *_ = steps(state, Delete("Node", "", "node-2"))
+    assert [node.name for node in after.nodes] == ["node-1", "node-3"]
+    assert len(pods(after, "web")) == 4
+    assert {pod.node for pod in after.pods} == {"node-1", "node-3"}
+
+
 def test_apply_keeps_what_the_cluster_gave(state: ClusterState) -> None:
     service = {
         "apiVersion": "v1",

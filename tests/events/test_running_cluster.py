@@ -20,6 +20,34 @@ NEW_SERVICE = {
 }
 
 
+def random_service(random: Random, name: str, selector: Mapping[str, str]) -> dict[str, Any]:
+    """Any features together that the API takes together."""
+    kind = random.choice(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName", "headless"])
+    service: dict[str, Any] = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}}
+    if kind == "ExternalName":
+        return {**service, "spec": {"type": kind, "externalName": "example.com"}}
+    ports = [{"name": "one", "port": 80, "targetPort": 8080}, {"name": "two", "port": 80, "protocol": "UDP"}]
+    spec: dict[str, Any] = {"selector": selector, "ports": ports[: random.choice([1, 2])]}
+    if kind == "headless":
+        return {**service, "spec": {**spec, "clusterIP": "None"}}
+    spec["type"] = kind
+    spec["internalTrafficPolicy"] = random.choice(["Cluster", "Local"])
+    spec["sessionAffinity"] = random.choice(["None", "ClientIP"])
+    spec["publishNotReadyAddresses"] = random.random() < 0.2
+    if random.random() < 0.3:
+        spec["externalIPs"] = ["198.51.100.20"]
+    if kind != "ClusterIP":
+        spec["externalTrafficPolicy"] = random.choice(["Cluster", "Local"])
+    if kind == "LoadBalancer":
+        spec["allocateLoadBalancerNodePorts"] = random.random() < 0.7
+        spec["loadBalancerSourceRanges"] = random.choice([[], ["203.0.113.0/24"], ["192.168.1.0/24"]])
+        ingress = random.choice([[], [{"ip": "198.51.100.7"}], [{"ip": "198.51.100.8", "ipMode": "Proxy"}]])
+        service["status"] = {"loadBalancer": {"ingress": ingress}}
+    if random.random() < 0.2:
+        service["metadata"]["labels"] = {"service.kubernetes.io/service-proxy-name": "other"}
+    return {**service, "spec": spec}
+
+
 def random_change(random: Random, timeline: Timeline, number: int) -> Mapping[str, Any]:
     state = timeline.state
     pods = [pod for pod in state.pods if pod.name != "client" and not pod.terminating]
@@ -54,6 +82,7 @@ def random_change(random: Random, timeline: Timeline, number: int) -> Mapping[st
                 "spec": {"selector": selector, "ports": [{"port": 80 + number, "protocol": "UDP"}]},
             }
         },
+        {"apply": random_service(random, service, selector)},
         {"restartProxy": "*", "for": random.choice([0, "1s"])},
     ]
     if state.service("default", service) is not None and random.random() < 0.3:

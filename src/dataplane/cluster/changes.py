@@ -103,7 +103,9 @@ def completed(
     there = {_by_name(pod) for pod in kept}
     # Whoever takes the place of a pod that goes has another name.
     names = {_by_name(pod) for pod in before.pods if _by_name(pod) not in there and _renamed(pod)}
-    passed = tuple(replace(p, phase="Succeeded", ready=False) for p in before.pods if _by_name(p) in names)
+    # (Nor does it stay on a node that goes: that one would be taken for a node that is not stated.)
+    gone = (p for p in before.pods if _by_name(p) in names)
+    passed = tuple(replace(p, phase="Succeeded", ready=False, node=None, ips=()) for p in gone)
     objects = Objects(
         nodes=before.nodes if nodes is None else tuple(nodes),
         pods=(*kept, *passed),
