@@ -251,6 +251,7 @@ def _with_ports(service: ServiceState, state: ClusterState) -> ServiceState:
         for port in service.ports
     )
     virtual = not service.headless and service.type != "ExternalName"
+    checked = service.type == "LoadBalancer" and service.external_traffic_policy == "Local"
     return replace(
         service,
         ports=ports,
@@ -258,7 +259,7 @@ def _with_ports(service: ServiceState, state: ClusterState) -> ServiceState:
         ip_families=service.ip_families or known.ip_families,
         ip_family_policy=service.ip_family_policy or known.ip_family_policy,
         ingress=service.ingress or (known.ingress if service.type == "LoadBalancer" else ()),
-        health_check_node_port=service.health_check_node_port or known.health_check_node_port,
+        health_check_node_port=service.health_check_node_port or (known.health_check_node_port if checked else 0),
     )
 
 

@@ -17,6 +17,7 @@ from dataplane.cluster.objects import (
     EndpointPort,
     Endpoints,
     EndpointSlice,
+    Ingress,
     Namespace,
     NodeState,
     Owner,
@@ -224,7 +225,14 @@ def _service(service: ServiceState) -> Manifest:
         if port.node_port:
             value["nodePort"] = port.node_port
     status = _part(made, "status")
-    status["loadBalancer"] = status.get("loadBalancer") or {}
+    balancer = status["loadBalancer"] = status.get("loadBalancer") or {}
+    given = [(entry.get("ip"), entry.get("hostname") or "") for entry in balancer.get("ingress") or ()]
+    kept = [(str(entry.ip) if entry.ip is not None else None, entry.hostname) for entry in service.ingress]
+    if given != kept:
+        # An object that was applied anew keeps the addresses that its balancer has.
+        balancer["ingress"] = [_ingress(entry) for entry in service.ingress]
+    if not balancer.get("ingress"):
+        balancer.pop("ingress", None)
     if service.type == "ExternalName":
         return made
     spec["internalTrafficPolicy"] = service.internal_traffic_policy
@@ -242,6 +250,13 @@ def _service(service: ServiceState) -> Manifest:
     if service.ip_family_policy:
         spec["ipFamilyPolicy"] = service.ip_family_policy
     return made
+
+
+def _ingress(entry: Ingress) -> Manifest:
+    if entry.ip is None:
+        return {"hostname": entry.hostname}
+    named = {"hostname": entry.hostname} if entry.hostname else {}
+    return {**named, "ip": str(entry.ip), "ipMode": entry.mode}
 
 
 def _reference(target: TargetRef) -> Manifest:
