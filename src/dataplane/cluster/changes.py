@@ -392,8 +392,7 @@ class SetEndpoint:
         if self.pod and pod is None:
             raise ModelError(f"no Pod {self.namespace}/{self.pod}")
         if pod is None:
-            wanted = ip_address(self.address)
-            pod = next((p for p in state.pods if wanted in p.ips and not p.host_network), None)
+            pod = state.pod_at(ip_address(self.address))
         addresses = {str(ip) for ip in pod.ips} if pod is not None else set()
         if self.address:
             addresses.add(self.address)

@@ -517,6 +517,8 @@ class ClusterState:
     _services: Mapping[tuple[str, str], ServiceState] = field(init=False, repr=False, compare=False)
     _on_node: Mapping[str, Sequence[PodState]] = field(init=False, repr=False, compare=False)
     _owned: Mapping[tuple[str, str, str], Sequence[PodState]] = field(init=False, repr=False, compare=False)
+    _at: Mapping[Address, tuple[str, str]] | None = field(init=False, repr=False, compare=False, default=None)
+    """Who has an address; made when it is first asked for."""
 
     def __post_init__(self) -> None:
         on_node: dict[str, list[PodState]] = {node.name: [] for node in self.nodes}
@@ -551,6 +553,19 @@ class ClusterState:
 
     def pod(self, namespace: str, name: str) -> PodState | None:
         return self._pods.get((namespace, name))
+
+    def pod_at(self, address: Address) -> PodState | None:
+        """The pod whose own address this is; None where it is nobody's, or a node's."""
+        if self._at is None:
+            found: dict[Address, tuple[str, str]] = {}
+            for pod in self.pods:
+                if not pod.host_network:
+                    for ip in pod.ips:
+                        found.setdefault(ip, (pod.namespace, pod.name))
+            object.__setattr__(self, "_at", found)
+        assert self._at is not None
+        key = self._at.get(address)
+        return None if key is None else self._pods[key]
 
     def service(self, namespace: str, name: str) -> ServiceState | None:
         return self._services.get((namespace, name))

@@ -21,6 +21,8 @@ from .proxier import PortKey, Proxied, Proxier, ServiceKey
 from .stale_connections import RECONCILES, reconcile, stale_connections
 
 SECOND = 1_000_000_000  # ns
+# The parts of a fragment that go into chains which all share.
+SHARED = ("services", "node_ports", "refused", "refused_external", "firewall", "health_checks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class _Written:
     fragments: dict[PortKey, Fragment] = field(default_factory=dict)
     order: list[PortKey] = field(default_factory=list)
     """Of the fragments in the shared chains."""
+    shared: dict[str, list[str]] | None = None
+    """What the fragments add to the shared chains, by the part of the fragment; None: to be collected anew."""
+    jumps: Sequence[str] = ()
+    """The end of KUBE-SERVICES in it"""
     by_service: dict[ServiceKey, list[PortKey]] = field(default_factory=dict)
     leftover: set[str] = field(default_factory=set)
     """Chains that nothing uses any more, and that are still there."""
@@ -106,13 +112,17 @@ class NodeProxy:
         ports = self.proxier.ports(family)
         before = {key: written.ports.pop(key) for key in old if key in written.ports}
         after = {key: ports.by_key[key] for key in new}
-        gone = {chain for key in old if key in written.fragments for chain in written.fragments.pop(key).chains}
+        were = {key: written.fragments.pop(key) for key in old if key in written.fragments}
+        gone = {chain for fragment in were.values() for chain in fragment.chains}
         own: dict[str, Sequence[str]] = {}
         for key, fragment in zip(new, self.proxier.compiled(self.node, family, new), strict=True):
             written.fragments[key] = fragment
             own.update(fragment.chains)
-        if set(old) != set(new):
+            if key not in were or any(getattr(fragment, part) != getattr(were[key], part) for part in SHARED):
+                written.shared = None
+        if were.keys() != set(new):
             written.order = sorted(written.fragments)
+            written.shared = None
         written.ports.update(after)
         for service in changed:
             written.by_service.pop(service, None)
@@ -126,10 +136,9 @@ class NodeProxy:
             deleted = sorted(written.leftover)
             written.leftover = set()
             written.cleaned = now
-        fragments = self._fragments(family)
         restore = Restore(
             family,
-            {"filter": self._filter(family, fragments), "nat": self._nat(family, fragments) | own},
+            {"filter": self._filter(family), "nat": self._nat(family) | own},
             {"nat": deleted} if deleted else {},
         )
         return Sync(restore, self._forget(family, before, after))
@@ -143,24 +152,32 @@ class NodeProxy:
             return [reconcile(self.proxier.ports(family), family)]
         return []
 
-    def _fragments(self, family: Family) -> list[Fragment]:
+    def _shared(self, family: Family) -> dict[str, list[str]]:
+        """The same lists as long as they hold the same rules: who has them need not look again."""
         written = self._written[family]
-        return [written.fragments[key] for key in written.order]
+        jumps = node_port_jumps(self.proxier.options.on(self.node), family, self.local_addresses)
+        if written.shared is None or jumps != written.jumps:
+            fragments = [written.fragments[key] for key in written.order]
+            written.shared = {part: [rule for f in fragments for rule in getattr(f, part)] for part in SHARED}
+            written.shared["services"] += jumps
+            written.jumps = jumps
+        return written.shared
 
-    def _nat(self, family: Family, fragments: Sequence[Fragment]) -> dict[str, Sequence[str]]:
-        end = node_port_jumps(self.proxier.options.on(self.node), family, self.local_addresses)
+    def _nat(self, family: Family) -> dict[str, Sequence[str]]:
+        shared = self._shared(family)
         return {
-            chains.SERVICES: [*(rule for f in fragments for rule in f.services), *end],
-            chains.NODE_PORTS: [rule for f in fragments for rule in f.node_ports],
+            chains.SERVICES: shared["services"],
+            chains.NODE_PORTS: shared["node_ports"],
             **self._written[family].static["nat"],
         }
 
-    def _filter(self, family: Family, fragments: Sequence[Fragment]) -> dict[str, Sequence[str]]:
+    def _filter(self, family: Family) -> dict[str, Sequence[str]]:
+        shared = self._shared(family)
         return {
-            chains.SERVICES: [rule for f in fragments for rule in f.refused],
-            chains.EXTERNAL_SERVICES: [rule for f in fragments for rule in f.refused_external],
-            chains.NODE_PORTS: [rule for f in fragments for rule in f.health_checks],
-            chains.PROXY_FIREWALL: [rule for f in fragments for rule in f.firewall],
+            chains.SERVICES: shared["refused"],
+            chains.EXTERNAL_SERVICES: shared["refused_external"],
+            chains.NODE_PORTS: shared["health_checks"],
+            chains.PROXY_FIREWALL: shared["firewall"],
             **self._written[family].static["filter"],
         }
 
