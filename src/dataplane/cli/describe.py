@@ -82,6 +82,8 @@ def _service(loaded: Cluster, service: ServiceState, node: str) -> Iterator[str]
     for family, tool in TOOLS.items():
         made = loaded.agents.proxier.rendered(loaded.agents.node(node), family, service.namespace, service.name)
         rows += [(tool, table, chain, str(count)) for (table, chain), count in made.items()]
+    if not rows:
+        return _rendered("nothing: kube-proxy leaves it alone", (), [])
     return _rendered(f"kube-proxy's rules on {node}", CHAINS, rows)
 
 
