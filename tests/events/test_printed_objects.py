@@ -77,3 +77,20 @@ def test_after_any_changes_of_services(seed: int) -> None:
         for kind in RESOURCES:
             before = table(cluster.state, kind.name, namespace=None, wide=True)
             assert table(again, kind.name, namespace=None, wide=True) == before
+
+
+def test_a_node_that_nobody_hears() -> None:
+    cluster = Cluster.load(SHOP)
+
+    def told() -> tuple[Any, Any]:
+        (value,) = [write(cluster.state, node) for node in cluster.state.nodes if node.name == "node-2"]
+        (ready,) = [entry["status"] for entry in value["status"]["conditions"] if entry["type"] == "Ready"]
+        return ready, sorted(taint["effect"] for taint in value["spec"].get("taints", ()))
+
+    assert told() == ("True", [])
+    cluster.apply({"lose": "node/node-2"})
+    assert told() == ("Unknown", ["NoExecute", "NoSchedule"])
+    (row,) = [row for row in table(cluster.state, "nodes").rows if row[0] == "node-2"]
+    assert row[1] == "NotReady"
+    cluster.apply({"return": "node/node-2"})
+    assert told() == ("True", [])

@@ -23,6 +23,7 @@ from dataplane.cluster.objects import (
     Owner,
     PodState,
     ServiceState,
+    Taint,
     TargetRef,
     Workload,
 )
@@ -103,10 +104,25 @@ def _node(state: ClusterState, node: NodeState) -> Manifest:
     listed = status["addresses"] = status.get("addresses") or []
     there = {entry.get("address") for entry in listed}
     listed += [{"address": str(a), "type": "InternalIP"} for a in node.addresses if str(a) not in there]
-    if node.created:
+    if node.created and not any(entry.get("type") == "Hostname" for entry in listed):
         listed.append({"address": node.name, "type": "Hostname"})
-        status["conditions"] = [{"status": "True", "type": "Ready"}]
+    # A node that nobody hears is not known to be ready or not.
+    said = "True" if node.ready else "Unknown" if node.lost else "False"
+    conditions = status["conditions"] = status.get("conditions") or []
+    known = next((entry for entry in conditions if entry.get("type") == "Ready"), None)
+    if known is None:
+        conditions.append({"status": said, "type": "Ready"})
+    elif (known.get("status") == "True") is not node.ready:
+        known["status"] = said
+    given = [(taint["key"], taint.get("value") or "", taint["effect"]) for taint in spec.get("taints") or ()]
+    if given != [(taint.key, taint.value, taint.effect) for taint in node.taints]:
+        spec["taints"] = [_taint(taint) for taint in node.taints]
     return made
+
+
+def _taint(taint: Taint) -> Manifest:
+    value = {"value": taint.value} if taint.value else {}
+    return {"effect": taint.effect, "key": taint.key, **value}
 
 
 def _pod(state: ClusterState, pod: PodState) -> Manifest:
