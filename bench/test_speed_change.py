@@ -27,16 +27,22 @@ class Changing:
         self.apply(self.render(*self.objects()))
 
     def objects(self) -> tuple[Any, Any]:
-        """An endpoint of the next Service turns."""
+        """An endpoint goes, and comes back in the next round: every round changes something."""
         self.number += 1
-        service = self.number * 7919 % self.services
+        service = self.service
         address = str(endpoint_ip(service * self.endpoints))
         ready = self.number % 2 == 0
         changed = SetEndpoint("default", address=address, service=service_name(service), ready=ready).apply(
             self.state, 0
         )
+        assert changed.services
         self.state = changed.state
-        return changed.state, changed.services or ()
+        return changed.state, changed.services
+
+    @property
+    def service(self) -> int:
+        """The one that changes: another after every two rounds."""
+        return (self.number + 1) // 2 * 7919 % self.services
 
     def render(self, state: Any, services: Any) -> list[Sync]:
         self.agents.update(state, services)
@@ -55,9 +61,7 @@ def changing(request: pytest.FixtureRequest) -> Changing:
 def test_change_of_the_objects(changing: Changing, per: Callable[..., Any]) -> None:
     def again() -> Any:
         # What was not rendered must not be forgotten.
-        changing.apply(
-            changing.render(changing.state, {("default", service_name(changing.number * 7919 % changing.services))})
-        )
+        changing.apply(changing.render(changing.state, {("default", service_name(changing.service))}))
         return (), {}
 
     per(1, changing.objects, again)
@@ -69,3 +73,8 @@ def test_change_rendered(changing: Changing, per: Callable[..., Any]) -> None:
 
 def test_change_applied(changing: Changing, per: Callable[..., Any]) -> None:
     per(1, changing.apply, lambda: ((changing.render(*changing.objects()),), {}))
+
+
+def test_change_in_all(changing: Changing, per: Callable[..., Any]) -> None:
+    """From the event to the rules that the next packet meets."""
+    per(1, lambda: changing.apply(changing.render(*changing.objects())))

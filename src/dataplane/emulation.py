@@ -22,12 +22,14 @@ from dataplane.capture import CaptureReader, CaptureWriter, FolderWriter, open_c
 from dataplane.cluster import ClusterState, complete, load_manifests
 from dataplane.cluster.changes import Change, running
 from dataplane.cluster.events import Event, load_events, read_change, read_time
+from dataplane.cluster.node_changes import ProxyMode
 from dataplane.datapath.fabric import Fabric
 from dataplane.errors import CaptureError, ModelError
 from dataplane.host.config import HostConfig
 from dataplane.mapping import parse_mapping
 from dataplane.result import Accounting, Result, collect
-from dataplane.timeline import Place, SyncDelays, Timeline
+from dataplane.sync_delay import SyncDelays
+from dataplane.timeline import Place, Timeline
 
 if TYPE_CHECKING:
     from dataplane.cluster import NodeState, PodState, ServiceState
@@ -46,7 +48,7 @@ class Cluster:
         self,
         state: ClusterState,
         *,
-        mode: str = "iptables",
+        mode: str = "",
         cni: str = "flannel",
         seed: int = 0,
         mtu: int = 1500,
@@ -62,7 +64,7 @@ class Cluster:
     def load(
         cls,
         *paths: str | Path,
-        mode: str = "iptables",
+        mode: str = "",
         cni: str = "flannel",
         nodes: int = 3,
         seed: int = 0,
@@ -71,6 +73,7 @@ class Cluster:
     ) -> Self:
         """Read manifests (files, folders, "-" for the standard input) and fill in what they leave out.
 
+        mode: of kube-proxy, by default what its configuration among the manifests says.
         nodes: how many there are where the manifests state none. seed: of every choice that is drawn. mtu: of the nodes' underlay, bytes.
         kube_version: of the proxies whose behaviour is followed.
         Raises ManifestError for what cannot be read or contradicts itself, ModelError for a mode or CNI plugin that is
@@ -117,6 +120,11 @@ class Cluster:
             fabric.add(str(pod), self.agents.pod(pod.namespace, pod.name))
         for wire in self.agents.topology():
             fabric.connect(wire.host_a, wire.interface_a, wire.host_b, wire.interface_b)
+        for node in self.state.nodes:
+            if node.lost:
+                for name in (node.name, *map(str, self.state.pods_on(node.name))):
+                    if name in fabric.ids:
+                        fabric.fail(name)
         return fabric
 
     def at(self, time: float | str | datetime, change: Change | Mapping[str, object]) -> None:
@@ -134,6 +142,8 @@ class Cluster:
         """Let a change happen now: hosts that are built from here on, and replays, begin with it. What follows from it
         later happens at once. Raises InputError or ModelError."""
         first = read_change(change) if isinstance(change, Mapping) else change
+        if isinstance(first, ProxyMode):
+            raise ModelError("proxyMode is an event: hosts are built with the proxy that they are built for")
         state = running(self.state)
         waiting = [(0, 0, first(state) if callable(first) else first)]
         order = 0

@@ -11,63 +11,30 @@ then the proxies whose delay is over write their rules and make the kernel forge
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from random import Random
 
+from dataplane.agents.kubeproxy.cleanup import cleanup, everything
 from dataplane.agents.kubeproxy.node_proxy import NodeProxy, Sync
 from dataplane.agents.node import Agents
 from dataplane.agents.underlay import OUTSIDE, UNDERLAY
-from dataplane.cluster.changes import Change, LoseNode, PodsReady, RestartProxy, running
+from dataplane.cluster.changes import Change, PodsReady, running
 from dataplane.cluster.endpoint_controller import changed_pods
-from dataplane.cluster.events import Event, duration
+from dataplane.cluster.events import Event
+from dataplane.cluster.node_changes import LoseNode, ProxyMode, RestartProxy, ReturnNode
 from dataplane.cluster.objects import Address, ClusterState, PodState
 from dataplane.datapath.fabric import Fabric
 from dataplane.errors import InputError, ModelError
+from dataplane.host.iptables import Ruleset
+from dataplane.host.restore import Restore
+from dataplane.sync_delay import SyncDelays
 
 Key = tuple[str, str]
 Place = Callable[[Address, int], None]
 """Told where an address lives from now on: the host's id, or -1 for an address that only rules know."""
-
-
-@dataclass(frozen=True, slots=True)
-class SyncDelay:
-    """ns from a change to the sync that takes it up: `fixed`, and up to `jitter` more, drawn anew each time."""
-
-    fixed: int = 0
-    jitter: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SyncDelays:
-    """everywhere: of nodes that have none of their own."""
-
-    everywhere: SyncDelay = field(default_factory=SyncDelay)
-    nodes: Mapping[str, SyncDelay] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, texts: Iterable[str]) -> SyncDelays:
-        """Each TIME, or TIME+JITTER, for all nodes, or NODE=TIME+JITTER for one. Raises InputError."""
-        everywhere, nodes = SyncDelay(), {}
-        for text in texts:
-            for part in text.split(","):
-                node, equals, delay = part.rpartition("=")
-                fixed, plus, jitter = delay.partition("+")
-                if (equals and not node) or not fixed or (plus and not jitter) or re.search(r"\s", part):
-                    raise InputError(
-                        text, field="--sync-delay", message="is not [NODE=]TIME[+JITTER], such as 1s+500ms"
-                    )
-                made = SyncDelay(duration(fixed, "--sync-delay"), duration(jitter, "--sync-delay") if plus else 0)
-                if node:
-                    nodes[node] = made
-                else:
-                    everywhere = made
-        return cls(everywhere, nodes)
-
-    def of(self, node: str) -> SyncDelay:
-        return self.nodes.get(node, self.everywhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +61,15 @@ class _Node:
     down_until: int = 0
     """The proxy has stopped, and starts then."""
     dead: bool = False
+    gone: bool = False
+    """The proxy is no more; its rules may be there still."""
+    cleaned: bool = False
+    """They are not."""
+
+    @property
+    def idle(self) -> bool:
+        """No proxy syncs here."""
+        return self.dead or self.gone
 
 
 _Action = Callable[[int], None]
@@ -125,6 +101,7 @@ class Timeline:
         self._events = list(events)
         self._queue: list[tuple[int, int, _Action]] = []
         self._order = 0
+        self._gone = False
         self.state = running(state)
         agents.update(self.state, ())
         self._nodes: dict[str, _Node] = {}
@@ -138,7 +115,17 @@ class Timeline:
         """What the addresses of pods that came later are called."""
 
     def _add_proxy(self, name: str) -> None:
-        self._nodes[name] = _Node(self.agents.node_proxy(name), Random(f"{self.seed}/sync/{name}"))
+        node = self.state.node(name)
+        self._nodes[name] = _Node(
+            self.agents.node_proxy(name),
+            Random(f"{self.seed}/sync/{name}"),
+            dead=node is not None and node.lost,
+            gone=self._gone,
+        )
+        if self._gone and name in self.fabric.ids:
+            # A machine that starts while there is no proxy has no rules of one.
+            self._nodes[name].cleaned = True
+            self._rewrite(name, cleanup)
 
     # ---- the clock -------------------------------------------------------------------------------------------------
 
@@ -195,6 +182,9 @@ class Timeline:
         if isinstance(change, LoseNode):
             concerned.update(self._lose(change.name))
             told |= _services_on(state, change.name)
+        if isinstance(change, ReturnNode):
+            concerned.update(self._return(change, before))
+            told |= _services_on(state, change.name)
         if named is None:
             concerned.update(self._network(before, state))
         self._services(before, state, services)
@@ -206,6 +196,14 @@ class Timeline:
         self.happened.append(Happened(now, str(change), frozenset(told), concerned))
         if isinstance(change, RestartProxy):
             self._restart_proxies(change, now)
+        if isinstance(change, ProxyMode):
+            self._proxy_mode(change, now)
+        if isinstance(change, ReturnNode):
+            node = self._nodes[change.name]
+            node.scheduled = False
+            if node.cleaned and not node.gone:
+                self._install(change.name)
+            self._schedule(change.name, services, now)
         if services:
             for name in self._nodes:
                 self._schedule(name, services, now)
@@ -254,6 +252,14 @@ class Timeline:
             if new is not None and str(new) not in self._attached:
                 fresh.append(new)
         added, gone = self._nodes_changed(before, state)
+        returned = {node.name for node in before.nodes if node.lost} - {node.name for node in state.nodes if node.lost}
+        dirty |= returned
+        fresh += [
+            pod
+            for name in returned
+            for pod in state.pods_on(name)
+            if str(pod) not in self._attached and pod not in fresh
+        ]
         wanted = {str(pod) for pod in self.agents.pods()}
         fresh = [pod for pod in fresh if str(pod) in wanted and not self._nodes[pod.node or ""].dead]
         dirty |= {pod.node or "" for pod in fresh}
@@ -270,13 +276,17 @@ class Timeline:
             for address in pod.ips:
                 self._place(address, host)
                 self.names[address] = str(pod)
-        if fresh or added or gone:
+        if fresh or added or gone or returned:
             # The switch's ports are numbered by node: those behind one that went move up.
             for wire in self.agents.topology():
                 ends = (wire.host_a, wire.interface_a), (wire.host_b, wire.interface_b)
                 there = all(host in self.fabric.ids and not self._dead(host) for host, _ in ends)
                 if there and self.fabric.wires.get(ends[0]) != ends[1]:
                     self.fabric.connect(*ends[0], *ends[1])
+        for name in returned & self._nodes.keys():
+            self.fabric.revive(name)  # the switch has a carrier again
+        for pod in fresh:
+            self.fabric.announce(str(pod))
         return concerned
 
     def _dead(self, host: str) -> bool:
@@ -318,13 +328,33 @@ class Timeline:
             concerned.update(dict.fromkeys(pod.ips, str(pod)))
         return concerned
 
+    def _return(self, change: ReturnNode, before: ClusterState) -> dict[Address, str]:
+        """A node goes on, and its pods with it; one that has been started anew is another host, without pods yet."""
+        name = change.name
+        self._nodes[name].dead = False
+        there = [pod for pod in before.pods_on(name) if str(pod) in self._attached]
+        if change.rebooted:
+            for pod in there:
+                self.fabric.remove(str(pod))
+                del self._attached[str(pod)]
+            self.fabric.remove(name)
+            host = self.fabric.add(name, self.agents.host(name))
+            self._add_proxy(name)
+            node = self.agents.node(name)
+            for address in (*node.addresses, *node.external_addresses):
+                self._place(address, host)
+        else:
+            for host_name in (name, *map(str, there)):
+                self.fabric.revive(host_name)
+        return {ip: str(pod) for pod in there for ip in pod.ips}
+
     # ---- proxies ---------------------------------------------------------------------------------------------------
 
     def _schedule(self, name: str, services: Iterable[Key], now: int) -> None:
         """A change has reached the node's proxy. A sync that is waiting already takes it up with the rest."""
         node = self._nodes[name]
         node.pending |= set(services)
-        if node.scheduled or node.dead:
+        if node.scheduled or node.idle:
             return
         delay = self.delays.of(name)
         time = now + delay.fixed + (node.chance.randrange(delay.jitter + 1) if delay.jitter else 0)
@@ -336,7 +366,7 @@ class Timeline:
 
     def _sync(self, name: str, now: int) -> None:
         node = self._nodes.get(name)
-        if node is None or node.dead or now < node.down_until:
+        if node is None or node.idle or now < node.down_until:
             return
         node.scheduled = False
         pending, node.pending = node.pending, set()
@@ -348,7 +378,7 @@ class Timeline:
 
     def _restart_proxies(self, change: RestartProxy, now: int) -> None:
         for name, node in self._nodes.items():
-            if node.dead or change.node not in ("*", name):
+            if node.idle or change.node not in ("*", name):
                 continue
             node.down_until = now + change.down
             if change.down:
@@ -359,13 +389,46 @@ class Timeline:
     def _started(self, name: str) -> _Action:
         def start(now: int) -> None:
             node = self._nodes.get(name)
-            if node is None or node.dead or now < node.down_until:
+            if node is None or node.idle or now < node.down_until:
                 return
             node.pending.clear()
             node.scheduled = node.full = False
             self._write(name, node.proxy.restart(now), now)
 
         return start
+
+    def _proxy_mode(self, change: ProxyMode, now: int) -> None:
+        """Every proxy goes, or starts where there was none."""
+        self._gone = change.mode == "none"
+        for name, node in self._nodes.items():
+            started, node.gone = node.gone and not self._gone, self._gone
+            if node.dead:
+                continue
+            if started and node.cleaned:
+                self._install(name)
+            elif started:
+                self._started(name)(now)
+            elif change.cleanup and not node.cleaned:
+                node.cleaned = True
+                self._rewrite(name, cleanup)
+
+    def _install(self, name: str) -> None:
+        """A proxy starts where none has written anything, or what it had written was taken away."""
+        node = self._nodes[name]
+        self._rewrite(name, partial(self._everything, name))
+        node.proxy = self.agents.node_proxy(name)
+        node.pending.clear()
+        node.scheduled = node.full = node.cleaned = False
+
+    def _everything(self, name: str, ruleset: Ruleset) -> Restore:
+        return everything(self.agents.firewall(name, 4 if ruleset.family == 4 else 6), ruleset)
+
+    def _rewrite(self, name: str, made: Callable[[Ruleset], Restore]) -> None:
+        running = self.fabric.running(name)
+        for family in (4, 6):
+            ruleset = running.ruleset(family)
+            if ruleset is not None:
+                running.restore(made(ruleset))
 
     def _write(self, name: str, syncs: Iterable[Sync], now: int) -> None:
         running = self.fabric.running(name)

@@ -142,7 +142,7 @@ def clusters(draw):
             "detectLocalMode": draw(
                 st.sampled_from(["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"])
             ),
-            "detectLocal": draw(st.sampled_from([{}, {"bridgeInterface": "cni0", "interfaceNamePrefix": "veth"}])),
+            "detectLocal": draw(st.just({"bridgeInterface": "cni0", "interfaceNamePrefix": "veth"})),
             "iptables": {"masqueradeAll": draw(st.booleans()), "localhostNodePorts": draw(st.booleans())},
             "nodePortAddresses": draw(st.sampled_from([[], ["192.168.1.0/24"], ["127.0.0.0/8", "fd00:1::/64"]])),
         }

@@ -49,3 +49,22 @@ def test_filters(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_node(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["connections", CAPTURE, "-c", CLUSTER, "--node", "node-9"]) == 2
     assert "no node 'node-9'" in capsys.readouterr().err
+
+
+def test_connections_that_a_change_has_made_stale(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Until kube-proxy has flushed them they are listed."""
+    script = tmp_path / "events.yaml"
+    script.write_text("- {at: 3s, restart: pod/kube-system/coredns-7c65d6cfc9-2xkq8}\n")
+    old = "src=10.244.1.2 "
+
+    def to_the_old(*options: str) -> list[str]:
+        return [line for line in connections(capsys, "-p", "udp", *options) if old in line]
+
+    before = to_the_old()
+    assert before
+    stale = to_the_old("--events", str(script), "--sync-delay", "1h")
+    assert len(stale) == len(before)
+    assert any("[UNREPLIED]" in line for line in stale)
+    assert len(to_the_old("--events", str(script))) < len(before)
+    assert main(["connections", CAPTURE, "-c", CLUSTER, "--node", "node-1", "--sync-delay", "1s"]) == 2
+    assert "goes with --events" in capsys.readouterr().err

@@ -133,3 +133,42 @@ def test_cells_are_aligned_within_runs_of_lines() -> None:
     assert aligned(["a\tb", "long\tc\td", "alone", "x\ty", "longest"]) == (
         "a     b\n" "long  c  d\n" "alone\n" "x  y\n" "longest\n"
     )  # fmt: skip
+
+
+KINDS = """
+{apiVersion: v1, kind: Service, metadata: {name: named}, spec: {type: ExternalName, externalName: example.com}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: headless}, spec: {clusterIP: None, ports: [{port: 80}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: near}
+spec: {trafficDistribution: PreferClose, selector: {app: a}, ports: [{port: 80}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "without"),
+    [
+        ("named", {"External Name": "example.com", "IP Families": "<none>", "IP": ""}, ["Internal Traffic Policy"]),
+        ("headless", {"IP": "None", "IPs": "None", "IP Family Policy": "SingleStack"}, ["Traffic Distribution"]),
+        ("near", {"Traffic Distribution": "PreferClose", "Internal Traffic Policy": "Cluster"}, ["External Name"]),
+    ],
+)
+def test_services_of_every_kind(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, labels: dict[str, str], without: list[str]
+) -> None:
+    (tmp_path / "kinds.yaml").write_text(KINDS)
+    found = fields(describe(capsys, "service", name, manifests=str(tmp_path / "kinds.yaml")))
+    assert labels.items() <= found.items()
+    assert not found.keys() & set(without)
+    nothing = found["Rendered as"] == "nothing: kube-proxy leaves it alone"
+    assert nothing is (name != "near")
+
+
+def test_what_another_version_would_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "kinds.yaml").write_text(KINDS)
+    said = "kube-proxy 1.30 does not know it, 1.31 does"
+    for version, told in (("1.30", True), ("1.31", False), ("v1.34.2", False)):
+        text = describe(capsys, "service", "near", "--kube-version", version, manifests=str(tmp_path / "kinds.yaml"))
+        assert (said in text) is told

@@ -291,7 +291,20 @@ def test_manifests_state_what_was_filled_in():
     assert made["spec"]["nodeName"] == "node-1"
     assert made["spec"]["containers"][0]["image"] == "example"
     assert made["status"] == {
-        "conditions": [{"status": "True", "type": "Ready"}],
+        "conditions": [
+            {"status": "True", "type": kind} for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
+        ],
+        "containerStatuses": [
+            {
+                "image": "example",
+                "imageID": "",
+                "name": made["spec"]["containers"][0]["name"],
+                "ready": True,
+                "restartCount": 0,
+                "started": True,
+                "state": {"running": {}},
+            }
+        ],
         "phase": "Running",
         "podIP": "10.244.0.2",
         "podIPs": [{"ip": "10.244.0.2"}],

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from dataplane.cluster import ClusterState, complete, load_manifests
-from dataplane.cluster.changes import Change, Delete, LoseNode, RestartPod, Rollout, Scale, SetEndpoint, running
+from dataplane.cluster.changes import Change, Delete, RestartPod, Rollout, Scale, SetEndpoint, running
 from dataplane.cluster.events import read_change
+from dataplane.cluster.node_changes import LoseNode, ReturnNode
+from dataplane.errors import ModelError
 
 SHOP = Path(__file__).parent / "shop.yaml"
 SECOND = 1_000_000_000
@@ -157,6 +159,71 @@ def test_a_lost_node(state: ClusterState) -> None:
     replaced = [pod for pod in seen[2][2].pods if pod.name.startswith("web") and not pod.terminating]
     assert len(replaced) == 4
     assert all(pod.node != "node-2" for pod in replaced)
+
+
+def lost(state: ClusterState, *, evict: bool) -> ClusterState:
+    *_, (_, _, after) = steps(state, LoseNode("node-2", evict_after=300 * SECOND if evict else 0))
+    return after
+
+
+def test_a_node_that_nobody_hears_is_told_as_such(state: ClusterState) -> None:
+    unheard = lost(state, evict=False).node("node-2")
+    assert unheard is not None
+    assert not unheard.ready
+    assert [(taint.key, taint.effect) for taint in unheard.taints] == [
+        ("node.kubernetes.io/unreachable", "NoSchedule"),
+        ("node.kubernetes.io/unreachable", "NoExecute"),
+    ]
+    with pytest.raises(ModelError, match="lost already"):
+        LoseNode("node-2").apply(lost(state, evict=False), 0)
+
+
+@pytest.mark.parametrize("rebooted", [False, True])
+@pytest.mark.parametrize("evict", [False, True])
+def test_a_node_that_returns(state: ClusterState, evict: bool, rebooted: bool) -> None:
+    """Its pods serve again, under other addresses if it has started anew; those that were evicted are gone."""
+    before = {pod.name: pod for pod in state.pods_on("node-2")}
+    (now, _, first), *rest = steps(lost(state, evict=evict), ReturnNode("node-2", rebooted, 5 * SECOND))
+    assert now == 0
+    node = first.node("node-2")
+    assert node is not None
+    assert (node.ready, node.taints, node.lost) == (True, (), False)
+    after = rest[-1][2] if rest else first
+    pods = {pod.name: pod for pod in after.pods_on("node-2")}
+    if evict:
+        assert not pods.keys() & before.keys()
+    else:
+        assert [at // SECOND for at, _, _ in rest] == [5]
+        assert pods.keys() == before.keys()
+        assert all(pod.ready for pod in pods.values())
+        assert not any(pod.ready for pod in first.pods_on("node-2"))
+        assert all((pod.ips == before[name].ips) is not rebooted for name, pod in pods.items())
+        there = conditions(after, "web")
+        web = [str(pod.ips[0]) for name, pod in pods.items() if name.startswith("web")]
+        assert web
+        assert all(there[ip] == (True, True, False) for ip in web)
+    assert len(conditions(after, "web")) == 4
+
+
+def test_a_node_that_returns_in_time_was_never_missed(state: ClusterState) -> None:
+    """Of the first loss nothing comes any more, also where a second one follows."""
+    changed = LoseNode("node-2").apply(state, 0)
+    (_, noticed) = changed.later[0]
+    back = ReturnNode("node-2").apply(changed.state, 0).state
+    assert noticed.apply(back, 0).state == back
+    again = LoseNode("node-2").apply(back, 0).state
+    assert noticed.apply(again, 0).state == again
+    assert back.pods == state.pods
+    with pytest.raises(ModelError, match="was not lost"):
+        ReturnNode("node-2").apply(back, 0)
+
+
+def test_a_node_that_is_deleted_stays_away(state: ClusterState) -> None:
+    """Its pods go with it, and their workloads make others elsewhere."""
+    (_, _, after), *_ = steps(state, Delete("Node", "", "node-2"))
+    assert [node.name for node in after.nodes] == ["node-1", "node-3"]
+    assert len(pods(after, "web")) == 4
+    assert {pod.node for pod in after.pods} == {"node-1", "node-3"}
 
 
 def test_apply_keeps_what_the_cluster_gave(state: ClusterState) -> None:

@@ -9,17 +9,15 @@ from dataplane import Cluster
 from dataplane.cluster.changes import (
     Apply,
     Delete,
-    LoseNode,
-    ProxyMode,
     RestartPod,
-    RestartProxy,
     Rollout,
     Scale,
     SetEndpoint,
 )
 from dataplane.cluster.events import load_events, parse_events, read_time
+from dataplane.cluster.node_changes import LoseNode, ProxyMode, RestartProxy, ReturnNode
 from dataplane.errors import InputError, ModelError
-from dataplane.timeline import SyncDelay, SyncDelays
+from dataplane.sync_delay import SyncDelay, SyncDelays
 
 SHOP = Path(__file__).parent / "shop.yaml"
 SECOND = 1_000_000_000
@@ -42,12 +40,14 @@ events:
 - {at: 5, restartProxy: node/node-1, for: 2s}
 - {at: 6, restartProxy: "*"}
 - {at: 7, proxyMode: iptables}
+- {at: 8, return: node/node-2, rebooted: true, readyAfter: 3s}
+- {at: 9, proxyMode: none, cleanup: true}
 """
 
 
 def test_every_verb() -> None:
     events = parse_events(EVERYTHING)
-    assert [event.where for event in events] == [f"line {n}" for n in (2, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17)]
+    assert [event.where for event in events] == [f"line {n}" for n in (2, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19)]
     changes = [event.change for event in events]
     applied = changes[0]
     assert isinstance(applied, Apply)
@@ -61,6 +61,8 @@ def test_every_verb() -> None:
     assert changes[8] == RestartProxy("node-1", 2 * SECOND)
     assert changes[9] == RestartProxy("*")
     assert changes[10] == ProxyMode("iptables")
+    assert changes[11] == ReturnNode("node-2", rebooted=True, ready_after=3 * SECOND)
+    assert changes[12] == ProxyMode("none", cleanup=True)
     rollout = changes[6]
     assert callable(rollout)
     made = rollout(Cluster.load(SHOP).state)
@@ -87,7 +89,7 @@ def test_forms_of_a_script(tmp_path: Path) -> None:
     assert parse_events("") == []
     path = tmp_path / "events.yaml"
     path.write_text(EVERYTHING)
-    assert [event.file for event in load_events(path)] == [str(path)] * 11
+    assert [event.file for event in load_events(path)] == [str(path)] * 13
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_forms_of_a_script(tmp_path: Path) -> None:
         ("- at: 1\n  endpoint: web\n  ready: true\n", "line 1", "endpoint", "neither pod/NAME nor an address"),
         ("- at: 1\n  endpoint: pod/web\n  ready: maybe\n", "line 1", "ready", "neither true nor false"),
         ("- at: 1\n  rollout: deployment/web\n  maxSurge: most\n", "line 1", "maxSurge", "neither a number"),
-        ("- at: 1\n  proxyMode: ipvs\n", "line 1", "proxyMode", "'ipvs' is not modelled; iptables is"),
+        ("- at: 1\n  proxyMode: ipvs\n", "line 1", "proxyMode", "'ipvs' is not modelled; iptables and none are"),
         ("- at: 1\n  apply: {kind: Service}\n", "line 1", "apply: apiVersion", "is missing"),
         ("- at: 1\n  apply: {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: x}}\n",
          "line 1", "apply: Service default/a: spec.ports", ""),

@@ -20,18 +20,54 @@ NEW_SERVICE = {
 }
 
 
+def random_service(random: Random, name: str, selector: Mapping[str, str]) -> dict[str, Any]:
+    """Any features together that the API takes together."""
+    kind = random.choice(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName", "headless"])
+    service: dict[str, Any] = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}}
+    if kind == "ExternalName":
+        return {**service, "spec": {"type": kind, "externalName": "example.com"}}
+    ports = [{"name": "one", "port": 80, "targetPort": 8080}, {"name": "two", "port": 80, "protocol": "UDP"}]
+    spec: dict[str, Any] = {"selector": selector, "ports": ports[: random.choice([1, 2])]}
+    if kind == "headless":
+        return {**service, "spec": {**spec, "clusterIP": "None"}}
+    spec["type"] = kind
+    spec["internalTrafficPolicy"] = random.choice(["Cluster", "Local"])
+    spec["sessionAffinity"] = random.choice(["None", "ClientIP"])
+    spec["publishNotReadyAddresses"] = random.random() < 0.2
+    if random.random() < 0.3:
+        spec["externalIPs"] = ["198.51.100.20"]
+    if kind != "ClusterIP":
+        spec["externalTrafficPolicy"] = random.choice(["Cluster", "Local"])
+    if kind == "LoadBalancer":
+        spec["allocateLoadBalancerNodePorts"] = random.random() < 0.7
+        spec["loadBalancerSourceRanges"] = random.choice([[], ["203.0.113.0/24"], ["192.168.1.0/24"]])
+        ingress = random.choice([[], [{"ip": "198.51.100.7"}], [{"ip": "198.51.100.8", "ipMode": "Proxy"}]])
+        service["status"] = {"loadBalancer": {"ingress": ingress}}
+    if random.random() < 0.2:
+        service["metadata"]["labels"] = {"service.kubernetes.io/service-proxy-name": "other"}
+    return {**service, "spec": spec}
+
+
 def random_change(random: Random, timeline: Timeline, number: int) -> Mapping[str, Any]:
     state = timeline.state
     pods = [pod for pod in state.pods if pod.name != "client" and not pod.terminating]
-    pod = random.choice(pods)
+    pod = random.choice(pods or [None])
     service = random.choice(["web", "sticky", "dns", "front"])
     selector = {"app": random.choice(["web", "dns", "none"])}
     ready = random.choice([0, "500ms"])
-    choices: list[Mapping[str, Any]] = [
-        {"restart": f"pod/{pod.name}", "readyAfter": ready},
-        {"delete": f"pod/{pod.name}", "gracePeriod": random.choice([0, "2s"]), "readyAfter": ready},
-        {"endpoint": f"pod/{pod.name}", "ready": random.choice([True, False])},
-        {"endpoint": f"pod/{pod.name}", "terminating": random.choice([True, False])},
+    listed = {e.address for piece in state.slices for e in piece.endpoints if piece.service}
+    choices: list[Mapping[str, Any]] = []
+    if pod is not None:
+        choices += [
+            {"restart": f"pod/{pod.name}", "readyAfter": ready},
+            {"delete": f"pod/{pod.name}", "gracePeriod": random.choice([0, "2s"]), "readyAfter": ready},
+        ]
+    if pod is not None and {str(ip) for ip in pod.ips} & listed:
+        choices += [
+            {"endpoint": f"pod/{pod.name}", "ready": random.choice([True, False])},
+            {"endpoint": f"pod/{pod.name}", "terminating": random.choice([True, False])},
+        ]
+    choices += [
         {"scale": "deployment/web", "replicas": random.randrange(6), "readyAfter": ready},
         {"scale": "statefulset/dns", "replicas": random.randrange(4)},
         {"rollout": "deployment/web", "readyAfter": ready, "maxSurge": random.randrange(3)},
@@ -46,17 +82,24 @@ def random_change(random: Random, timeline: Timeline, number: int) -> Mapping[st
                 "spec": {"selector": selector, "ports": [{"port": 80 + number, "protocol": "UDP"}]},
             }
         },
+        {"apply": random_service(random, service, selector)},
         {"restartProxy": "*", "for": random.choice([0, "1s"])},
     ]
     if state.service("default", service) is not None and random.random() < 0.3:
         choices.append({"delete": f"service/{service}"})
+    lost = [node.name for node in state.nodes if node.lost]
+    if lost:
+        choices += [{"return": f"node/{lost[0]}", "rebooted": reboot} for reboot in (False, True)]
+    elif len(state.nodes) > 2:
+        choices.append({"lose": "node/node-2", "notReadyAfter": ready, "evictAfter": random.choice([0, "1s"])})
+    choices += [{"proxyMode": "none", "cleanup": random.choice([True, False])}, {"proxyMode": "iptables"}]
     late = [node.name for node in state.nodes if node.name.startswith("late")]
     if late:
         choices.append({"delete": f"node/{late[0]}"})
     return random.choice(choices)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(24))
 def test_syncs_lead_to_what_a_full_render_gives(seed: int) -> None:
     random = Random(seed)
     cluster = Cluster.load(SHOP, seed=seed)
@@ -70,6 +113,10 @@ def test_syncs_lead_to_what_a_full_render_gives(seed: int) -> None:
         now += random.randrange(3_000_000_000)
         timeline.until(now)
         timeline.change(read_change(random_change(random, timeline, number)), now)
+    for node in timeline.state.nodes:
+        if node.lost:
+            timeline.change(read_change({"return": f"node/{node.name}"}), now)
+    timeline.change(read_change({"proxyMode": "iptables"}), now)
     timeline.until(now + 600_000_000_000)
     assert timeline.next is None
     agents = Agents(timeline.state, cluster.options)

@@ -17,6 +17,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.address cimport words_address
+from dataplane._fast.arp cimport ARP_REQUEST, arp_send
 from dataplane._fast.batch cimport PacketBatch, Rows, batch_append
 from dataplane._fast.bridge cimport bridge_receive, bridge_resume, bridge_transmit
 from dataplane._fast.defrag cimport fragments_timer
@@ -312,6 +313,23 @@ cdef class Walk:
         """Let time pass until `time`, ns."""
         with nogil:
             walk_until(&self.net, time)
+
+    def announce(self, int host, int slot):
+        """Let a host tell its IPv4 addresses of an interface by gratuitous ARP requests (inetdev_send_gratuitous_arp)."""
+        cdef Network *net = &self.net
+        cdef Host *h
+        cdef int32_t i
+        self.at(host, slot)
+        with nogil:
+            h = net.hosts[host]
+            for i in range(h.fib.address_count):
+                if h.fib.addresses[i].family == 4 and h.fib.addresses[i].slot == slot:
+                    arp_send(
+                        net, h, slot, ARP_REQUEST, 0xFFFFFFFFFFFFULL, 0,
+                        h.fib.addresses[i].address[0], h.fib.addresses[i].address[0], net.now,
+                    )
+            walk_spawned(net)
+            walk_links(net)
 
     def receive(self, int host, int slot, PacketBatch batch):
         """Let the frames of a batch arrive at one interface, in order.

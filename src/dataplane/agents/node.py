@@ -18,7 +18,7 @@ from ipaddress import ip_interface
 from dataplane.agents import kubelet
 from dataplane.agents.cni import bridge
 from dataplane.agents.cni.flannel import NET_CONF, Flannel, flannel_options
-from dataplane.agents.firewall import Firewall
+from dataplane.agents.firewall import Firewall, without_collection
 from dataplane.agents.forwarding import own_entries
 from dataplane.agents.identity import stable_mac
 from dataplane.agents.kubeproxy.node_proxy import NodeProxy
@@ -109,10 +109,11 @@ class Agents:
     def host(self, name: str) -> HostConfig:
         """The configuration of a node."""
         node = self.node(name)
-        config, entries = self._network(node)
-        # kube-proxy programs both families on every node, also where the cluster has one.
-        rules = {family: self._firewall(node, family, config.addresses).ruleset() for family in (4, 6)}
-        return config.with_(fdb=(*own_entries(config), *entries), iptables=rules[4], ip6tables=rules[6])
+        with without_collection():
+            config, entries = self._network(node)
+            # kube-proxy programs both families on every node, also where the cluster has one.
+            rules = {family: self._firewall(node, family, config.addresses).ruleset() for family in (4, 6)}
+            return config.with_(fdb=(*own_entries(config), *entries), iptables=rules[4], ip6tables=rules[6])
 
     def firewall(self, name: str, family: Family) -> Firewall:
         """What a node's agents make of its iptables (4) or ip6tables (6)."""
@@ -166,15 +167,16 @@ class Agents:
 
     def _network(self, node: NodeState) -> tuple[HostConfig, list[FdbEntry]]:
         """A node without its rules, and flanneld's forwarding entries."""
-        families, links = self._families(node), self._links(node)
+        families, attachments = self._families(node), self._attachments(node)
+        links = self._links(node, attachments)
         routes, neighbours, entries = self.flannel.remote(node)
         config = HostConfig(
             node.name,
             tuple(links),
-            tuple(self._addresses(node, links)),
+            tuple(self._addresses(node, links, attachments)),
             (*self._default_routes(families), *routes),
             neighbours=tuple(neighbours),
-            sysctl=self._sysctls(links, 6 in families),
+            sysctl=self._sysctls(node, links, 6 in families),
         )
         return config.completed(), entries
 
@@ -188,19 +190,21 @@ class Agents:
     def _families(self, node: NodeState) -> list[Family]:
         return [family for family in self.state.families if node.address(family) is not None]
 
-    def _links(self, node: NodeState) -> list[Link]:
+    def _links(self, node: NodeState, attachments: Sequence[bridge.Attachment]) -> list[Link]:
         flannel = self.flannel.links(node, FIRST_INDEX)
         eth0 = Link(ETH0, index=2, mac=stable_mac("node", node.name), mtu=self.options.mtu)
         index, hairpin = FIRST_INDEX + len(flannel), self.flannel.options.hairpin
-        pods = bridge.node_links(node, index, self._attachments(node), self.flannel.pod_mtu, hairpin)
+        pods = bridge.node_links(node, index, attachments, self.flannel.pod_mtu, hairpin)
         return [Link.lo(), eth0, *flannel, *pods]
 
-    def _addresses(self, node: NodeState, links: Sequence[Link]) -> list[Address]:
+    def _addresses(
+        self, node: NodeState, links: Sequence[Link], attachments: Sequence[bridge.Attachment]
+    ) -> list[Address]:
         families = self._families(node)
         return [
             *(self._eth0_address(node, family) for family in families),
             *self.flannel.addresses(node, links),
-            *bridge.node_addresses(node, self._attachments(node)),
+            *bridge.node_addresses(node, attachments),
         ]
 
     def _attachments(self, node: NodeState) -> list[bridge.Attachment]:
@@ -220,7 +224,7 @@ class Agents:
             if (value := self._gateways.get(family)) is not None
         ]
 
-    def _sysctls(self, links: Sequence[Link], ipv6: bool) -> dict[str, str]:
+    def _sysctls(self, node: NodeState, links: Sequence[Link], ipv6: bool) -> dict[str, str]:
         settings = {
             "net.ipv4.ip_forward": "1",  # the bridge plugin and flanneld
             "net.ipv4.conf.all.forwarding": "1",
@@ -235,7 +239,7 @@ class Agents:
         if ipv6:
             settings |= {"net.ipv6.conf.all.forwarding": "1", "net.ipv6.conf.default.forwarding": "1"}
             settings |= {f"net.ipv6.conf.{link.name.replace('.', '/')}.accept_ra": "0" for link in links if link.vxlan}
-        return settings | proxy_sysctls(self.proxy, self.options.cpus)
+        return settings | proxy_sysctls(self.proxy.on(node), self.options.cpus)
 
 
 def _pod_sysctls(ipv6: bool) -> dict[str, str]:

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from dataplane.cli import EXPECTED, FAILED
-from dataplane.cli.options import Cni, Manifests, Mode, Mtu, Nodes, Seed, report
+from dataplane.cli.options import Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
 from dataplane.cli.progress import progress
 from dataplane.emulation import Cluster
+from dataplane.errors import InputError
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "icmpv6": 58, "sctp": 132}
 
@@ -32,6 +33,11 @@ def connections(
     mtu: Mtu = 1500,
     seed: Seed = 0,
     map: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="FROM=TO")] = (),
+    events: Annotated[str | None, Parameter(metavar="FILE")] = None,
+    sync_delay: Annotated[
+        tuple[str, ...], Parameter(negative=(), show_default=False, metavar="[NODE=]TIME[+JITTER]")
+    ] = (),
+    kube_version: KubeVersion = "1.30",
 ) -> int:
     """Print what `conntrack -L` would print on a node when the last packet of a capture has gone through the cluster.
 
@@ -49,11 +55,26 @@ def connections(
         extended puts the network protocol first, as `conntrack -L -o extended` does.
     map
         As in replay.
+    events
+        A script of what changes in the cluster meanwhile, as in replay.
+    sync_delay
+        How long after a change kube-proxy writes it to its node, as in replay.
     """
-    loaded = Cluster.load(*cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu)
+    if events is None and sync_delay:
+        raise InputError("connections", field="--sync-delay", message="goes with --events")
+    loaded = Cluster.load(
+        *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, kube_version=version(kube_version)
+    )
     loaded.agents.node(node)
     with progress(None, "packets") as advance:
-        result = loaded.replay(capture, maps=map, progress=advance, connections=(node,))
+        result = loaded.replay(
+            capture,
+            events=events if events is not None else (),
+            sync_delay=sync_delay,
+            maps=map,
+            progress=advance,
+            connections=(node,),
+        )
     report(result.notes)
     rows = [
         row

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from dataplane.cli import EXPECTED
-from dataplane.cli.options import Cni, Manifests, Mode, Mtu, Nodes, Seed, report
+from dataplane.cli.options import Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
 from dataplane.cli.table import aligned
 from dataplane.cluster import NodeState, NotModelled, PodState, ServiceState
 from dataplane.cluster.descriptions import node_lines, pod_lines, service_lines
@@ -30,6 +30,7 @@ def describe(
     all_namespaces: Annotated[bool, Parameter(name=["--all-namespaces", "-A"], negative=())] = False,
     node: str = "",
     mode: Mode = "",
+    kube_version: KubeVersion = "1.30",
     cni: Cni = "flannel",
     nodes: Nodes = 3,
     mtu: Mtu = 1500,
@@ -56,7 +57,9 @@ def describe(
     wanted = resource(kind)
     if wanted.name not in DESCRIBED:
         raise ModelError(f"{wanted.name} cannot be described; {', '.join(DESCRIBED)} can")
-    loaded = Cluster.load(*cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu)
+    loaded = Cluster.load(
+        *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, kube_version=version(kube_version)
+    )
     where = None if all_namespaces else namespace
     place = node or loaded.nodes[0].name
     loaded.agents.node(place)
@@ -79,6 +82,8 @@ def _service(loaded: Cluster, service: ServiceState, node: str) -> Iterator[str]
     for family, tool in TOOLS.items():
         made = loaded.agents.proxier.rendered(loaded.agents.node(node), family, service.namespace, service.name)
         rows += [(tool, table, chain, str(count)) for (table, chain), count in made.items()]
+    if not rows:
+        return _rendered("nothing: kube-proxy leaves it alone", (), [])
     return _rendered(f"kube-proxy's rules on {node}", CHAINS, rows)
 
 

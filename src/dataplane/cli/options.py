@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dataplane.cluster import ClusterState, complete, load_manifests
+from dataplane.errors import InputError
 
 # None of them may be given as --no-...: an option that is left out says it already.
 Manifests = Annotated[
@@ -35,6 +37,22 @@ Mode = Annotated[
 ]
 Cni = Annotated[str, Parameter(help="What connects the pods: flannel; its backend is what its net-conf.json says.")]
 Mtu = Annotated[int, Parameter(help="Of the nodes' network, in bytes.")]
+KubeVersion = Annotated[
+    str,
+    Parameter(
+        metavar="VERSION",
+        help="Whose kube-proxy is followed where versions differ: topology hints (1.31, 1.34), UDP connections that a "
+        "change has made stale (1.32). Rules are written as 1.30 writes them.",
+    ),
+]
+
+
+def version(text: str) -> tuple[int, int]:
+    """(1, 30) of "1.30", "v1.30.5"."""
+    match = re.fullmatch(r"v?1\.(\d{1,3})(?:\.\d+)?", text)
+    if match is None:
+        raise InputError("dataplane", field="--kube-version", message=f"{text!r} is no version; 1.30 is one")
+    return 1, int(match[1])
 
 
 def load(manifests: list[str], nodes: int, seed: int = 0) -> ClusterState:

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dataplane.cli import EXPECTED
-from dataplane.cli.options import Cni, Manifests, Mode, Mtu, Nodes, Seed, report
+from dataplane.cli.options import Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
 from dataplane.emulation import Cluster
 from dataplane.errors import InputError
 from dataplane.host import HostConfig
@@ -28,6 +28,7 @@ def render(
     as_: Annotated[str, Parameter(name="--as", metavar="FORMAT", show_default=False)] = "",
     write: Annotated[Path | None, Parameter(name=["--write", "-w"], metavar="FOLDER")] = None,
     mode: Mode = "",
+    kube_version: KubeVersion = "1.30",
     cni: Cni = "flannel",
     nodes: Nodes = 3,
     mtu: Mtu = 1500,
@@ -53,7 +54,9 @@ def render(
         raise InputError("render", message="needs --node or --pod, and not both")
     if as_ and as_ not in FORMATS:
         raise InputError("render", field="--as", message=f"{as_!r} is none of {', '.join(FORMATS)}")
-    loaded = Cluster.load(*cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu)
+    loaded = Cluster.load(
+        *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, kube_version=version(kube_version)
+    )
     config = loaded.host_config(node) if node else _pod(loaded, pod)
     report(loaded.notes)
     if write is not None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from dataplane.cli import EXPECTED, FAILED, UNEXPECTED
-from dataplane.cli.options import Cni, Manifests, Mode, Mtu, Nodes, Seed, report
+from dataplane.cli.options import Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
 from dataplane.cli.progress import progress
 from dataplane.cli.table import columns, comma_separated, structured
 from dataplane.effects import EFFECTS, MOVED, RESET, affected
@@ -47,7 +47,7 @@ def replay(
     sync_delay: Annotated[
         tuple[str, ...], Parameter(negative=(), show_default=False, metavar="[NODE=]TIME[+JITTER]")
     ] = (),
-    kube_version: Annotated[str, Parameter(metavar="VERSION")] = "1.30",
+    kube_version: KubeVersion = "1.30",
     flows: Annotated[Path | None, Parameter(metavar="FILE")] = None,
     output: Annotated[Form, Parameter(name=["--output", "-o"])] = "table",
 ) -> int:
@@ -79,8 +79,6 @@ def replay(
         A script of what changes in the cluster meanwhile, YAML; - is the standard input.
     sync_delay
         How long after a change kube-proxy writes it to its node, and up to how much longer by chance.
-    kube_version
-        Whose kube-proxy is followed, where versions differ: from 1.32 on it cleans up UDP connections in another way.
     flows
         A table of all flows to write: .parquet, .arrow, .csv or .jsonl.
     output
@@ -148,14 +146,6 @@ def _through_host(
     config = HostConfig.load(folder)
     report(config.warnings)
     return replay_host(capture, config, interface, write=write, places=places, seed=seed, progress=advance)
-
-
-def version(text: str) -> tuple[int, int]:
-    """(1, 30) of "1.30", "v1.30.5"."""
-    match = re.fullmatch(r"v?1\.(\d{1,3})(?:\.\d+)?", text)
-    if match is None:
-        raise InputError("replay", field="--kube-version", message=f"{text!r} is no version; 1.30 is one")
-    return 1, int(match[1])
 
 
 def _duration(text: str) -> int:

@@ -7,7 +7,7 @@ changes, with the time until then. Times are ns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from math import ceil
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -85,7 +85,7 @@ def _live(state: ClusterState, workload: Workload) -> list[PodState]:
     return [pod for pod in pods if not pod.finished and not pod.terminating]
 
 
-def _completed(
+def completed(
     before: ClusterState,
     seed: int,
     *,
@@ -103,7 +103,9 @@ def _completed(
     there = {_by_name(pod) for pod in kept}
     # Whoever takes the place of a pod that goes has another name.
     names = {_by_name(pod) for pod in before.pods if _by_name(pod) not in there and _renamed(pod)}
-    passed = tuple(replace(p, phase="Succeeded", ready=False) for p in before.pods if _by_name(p) in names)
+    # (Nor does it stay on a node that goes: that one would be taken for a node that is not stated.)
+    gone = (p for p in before.pods if _by_name(p) in names)
+    passed = tuple(replace(p, phase="Succeeded", ready=False, node=None, ips=()) for p in gone)
     objects = Objects(
         nodes=before.nodes if nodes is None else tuple(nodes),
         pods=(*kept, *passed),
@@ -197,7 +199,7 @@ class Apply:
                 later.append(
                     (0, Scale(workload.kind, *_by_name(workload), workload.replicas, ready_after=self.ready_after))
                 )
-        changed = _completed(
+        changed = completed(
             state,
             seed,
             nodes=_merged(state.nodes, [_with_place(n, state) for n in given.nodes], lambda n: n.name),
@@ -249,6 +251,7 @@ def _with_ports(service: ServiceState, state: ClusterState) -> ServiceState:
         for port in service.ports
     )
     virtual = not service.headless and service.type != "ExternalName"
+    checked = service.type == "LoadBalancer" and service.external_traffic_policy == "Local"
     return replace(
         service,
         ports=ports,
@@ -256,7 +259,7 @@ def _with_ports(service: ServiceState, state: ClusterState) -> ServiceState:
         ip_families=service.ip_families or known.ip_families,
         ip_family_policy=service.ip_family_policy or known.ip_family_policy,
         ingress=service.ingress or (known.ingress if service.type == "LoadBalancer" else ()),
-        health_check_node_port=service.health_check_node_port or known.health_check_node_port,
+        health_check_node_port=service.health_check_node_port or (known.health_check_node_port if checked else 0),
     )
 
 
@@ -281,14 +284,14 @@ class Delete:
             case "Service":
                 self._found(state.service(self.namespace, self.name))
                 kept = [s for s in state.services if _by_name(s) != (self.namespace, self.name)]
-                return _completed(state, seed, services=kept)
+                return completed(state, seed, services=kept)
             case "EndpointSlice":
                 self._found(next((s for s in state.slices if _by_name(s) == (self.namespace, self.name)), None))
-                return _completed(state, seed, removed=[(self.namespace, self.name)])
+                return completed(state, seed, removed=[(self.namespace, self.name)])
             case "Node":
                 self._found(state.node(self.name))
                 pods = [pod for pod in state.pods if pod.node != self.name]
-                return _completed(state, seed, nodes=[n for n in state.nodes if n.name != self.name], pods=pods)
+                return completed(state, seed, nodes=[n for n in state.nodes if n.name != self.name], pods=pods)
             case kind if kind in WORKLOADS:
                 workload = _workload(state, self.kind, self.namespace, self.name)
                 kept_workloads = tuple(w for w in state.workloads if w is not workload)
@@ -304,10 +307,10 @@ class Delete:
     def _pods(self, state: ClusterState, seed: int, pods: Sequence[PodState]) -> Changed:
         keys = {_by_name(pod) for pod in pods}
         if not self.grace:
-            return _completed(
+            return completed(
                 state, seed, pods=[p for p in state.pods if _by_name(p) not in keys], ready_after=self.ready_after
             )
-        changed = _completed(
+        changed = completed(
             state,
             seed,
             pods=[replace(p, terminating=True) if _by_name(p) in keys else p for p in state.pods],
@@ -329,7 +332,7 @@ class Gone:
 
     def apply(self, state: ClusterState, seed: int) -> Changed:
         kept = [pod for pod in state.pods if _by_name(pod) != (self.namespace, self.name)]
-        return _completed(state, seed, pods=kept) if len(kept) < len(state.pods) else Changed(state, frozenset())
+        return completed(state, seed, pods=kept) if len(kept) < len(state.pods) else Changed(state, frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,10 +346,10 @@ class PodsReady:
 
     def apply(self, state: ClusterState, seed: int) -> Changed:
         found = [pod for key in self.pods if (pod := state.pod(*key)) is not None and not pod.ready]
-        return _conditions(state, [replace(pod, ready=True) for pod in found])
+        return conditions(state, [replace(pod, ready=True) for pod in found])
 
 
-def _conditions(state: ClusterState, pods: Sequence[PodState]) -> Changed:
+def conditions(state: ClusterState, pods: Sequence[PodState]) -> Changed:
     """Pods in other conditions, of the same names and addresses."""
     zones = {node.name: node.zone for node in state.nodes}
     changes = {_by_name(pod): (state.pod(*_by_name(pod)), pod) for pod in pods}
@@ -389,8 +392,7 @@ class SetEndpoint:
         if self.pod and pod is None:
             raise ModelError(f"no Pod {self.namespace}/{self.pod}")
         if pod is None:
-            wanted = ip_address(self.address)
-            pod = next((p for p in state.pods if wanted in p.ips and not p.host_network), None)
+            pod = state.pod_at(ip_address(self.address))
         addresses = {str(ip) for ip in pod.ips} if pod is not None else set()
         if self.address:
             addresses.add(self.address)
@@ -454,8 +456,8 @@ class RestartPod:
         fresh = replace(pod, ips=(), ready=True, terminating=False, phase="Running", created=True, manifest={})
         kept = [p for p in state.pods if p is not pod]
         if not self.ready_after:
-            return _completed(state, seed, pods=[*kept, fresh])
-        changed = _completed(state, seed, pods=[*kept, replace(fresh, ready=False)])
+            return completed(state, seed, pods=[*kept, fresh])
+        changed = completed(state, seed, pods=[*kept, replace(fresh, ready=False)])
         return changed._replace(later=((self.ready_after, PodsReady(((self.namespace, self.name),))),))
 
 
@@ -498,7 +500,7 @@ def _resized(
         pods = tuple(replace(p, terminating=True) if _by_name(p) in victims else p for p in pods)
     else:
         pods = tuple(p for p in pods if _by_name(p) not in victims)
-    changed = _completed(state, seed, workloads=workloads, pods=pods, ready_after=ready_after)
+    changed = completed(state, seed, workloads=workloads, pods=pods, ready_after=ready_after)
     gone = tuple((grace, Gone(*key)) for key in sorted(victims)) if grace else ()
     return changed._replace(later=(*changed.later, *gone))
 
@@ -556,7 +558,7 @@ class Rollout:
                 before = template.annotations.get(RESTARTED, "")
                 count = int(before) + 1 if before.isdigit() else 1
                 template = replace(template, annotations={**template.annotations, RESTARTED: str(count)})
-            changed_workload = replace(known, template=template)
+            changed_workload = replace(known, template=template, manifest=self.workload.manifest)
             workloads = tuple(changed_workload if w is known else w for w in state.workloads)
             begun = replace(
                 self, workload=replace(changed_workload, replicas=len(pods)), old=frozenset(map(_by_name, pods))
@@ -605,95 +607,3 @@ class Rollout:
 
 def _share(text: str, of: int, rounded: Callable[[float], int]) -> int:
     return rounded(of * int(text[:-1]) / 100) if text.endswith("%") else int(text)
-
-
-# ---- nodes and proxies -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LoseNode:
-    """A node dies without a word. After `not_ready_after` the control plane notices, and its endpoints are not ready;
-    `evict_after` later its pods are deleted, and their workloads make others elsewhere. 0 for evict_after: never."""
-
-    name: str
-    not_ready_after: int = 40 * SECOND
-    evict_after: int = 300 * SECOND
-
-    def __str__(self) -> str:
-        return f"lose node/{self.name}"
-
-    def apply(self, state: ClusterState, seed: int) -> Changed:
-        if state.node(self.name) is None:
-            raise ModelError(f"lose: no Node {self.name}")
-        return Changed(state, frozenset(), ((self.not_ready_after, NodeNotReady(self.name, self.evict_after)),))
-
-
-@dataclass(frozen=True, slots=True)
-class NodeNotReady:
-    """The control plane has missed a node's heartbeats."""
-
-    name: str
-    evict_after: int = 0
-
-    def __str__(self) -> str:
-        return f"node/{self.name} not ready"
-
-    def apply(self, state: ClusterState, seed: int) -> Changed:
-        changed = _conditions(state, [replace(pod, ready=False) for pod in state.pods_on(self.name) if pod.ready])
-        later: tuple[tuple[int, Change], ...] = ((self.evict_after, Evict(self.name)),) if self.evict_after else ()
-        return changed._replace(later=later)
-
-
-@dataclass(frozen=True, slots=True)
-class Evict:
-    """The pods of a lost node are deleted; nobody is there to end them, so they stay terminating."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return f"evict from node/{self.name}"
-
-    def apply(self, state: ClusterState, seed: int) -> Changed:
-        nodes = [replace(n, unschedulable=True) if n.name == self.name else n for n in state.nodes]
-        daemons = ("DaemonSet",)
-        pods = [
-            replace(pod, terminating=True)
-            if pod.node == self.name and (pod.owner is None or pod.owner.kind not in daemons)
-            else pod
-            for pod in state.pods
-        ]
-        return _completed(state, seed, nodes=nodes, pods=pods)
-
-
-@dataclass(frozen=True, slots=True)
-class RestartProxy:
-    """kube-proxy of a node ("*": of every node) stops, and does its full sync `down` later."""
-
-    node: str = "*"
-    down: int = 0
-
-    def __str__(self) -> str:
-        return f"restart kube-proxy of {self.node}"
-
-    def apply(self, state: ClusterState, seed: int) -> Changed:
-        if self.node != "*" and state.node(self.node) is None:
-            raise ModelError(f"restartProxy: no Node {self.node}")
-        return Changed(state, frozenset())
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyMode:
-    """Every kube-proxy goes on in another mode."""
-
-    mode: str
-    known: tuple[str, ...] = field(default=("iptables",))
-
-    def __post_init__(self) -> None:
-        if self.mode not in self.known:
-            raise ModelError(f"kube-proxy mode {self.mode!r} is not modelled; {', '.join(self.known)} is")
-
-    def __str__(self) -> str:
-        return f"proxy mode {self.mode}"
-
-    def apply(self, state: ClusterState, seed: int) -> Changed:
-        return Changed(state, frozenset())

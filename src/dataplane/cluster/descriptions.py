@@ -1,7 +1,8 @@
 """What `kubectl describe` prints of Services, pods and nodes, as lines whose cells are separated by tabs.
 
-Labels, their order and `<none>` are kubectl 1.30's (pkg/describe). Ages, times, events and what a model of packets does
-not hold (images that are not stated, resources, volumes) are left out. Aligning the cells is the caller's.
+Labels, their order and `<none>` are kubectl 1.30's (pkg/describe), and Traffic Distribution that of later ones. Ages,
+times, events and what a model of packets does not hold (images that are not stated, resources, volumes) are left out.
+Aligning the cells is the caller's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ def service_lines(state: ClusterState, service: ServiceState) -> Iterator[str]:
     yield from _mapping("Annotations", service.annotations, ": ")
     yield f"Selector:\t{_selector(service.selector)}"
     yield f"Type:\t{service.type}"
-    yield f"IP Family Policy:\t{service.ip_family_policy or NONE}"
+    if service.ip_family_policy:
+        yield f"IP Family Policy:\t{service.ip_family_policy}"
     yield f"IP Families:\t{','.join(f'IPv{family}' for family in service.ip_families) or NONE}"
     ips = [str(ip) for ip in service.cluster_ips] or (["None"] if service.headless else [])
     yield f"IP:\t{ips[0] if ips else ''}"
@@ -47,11 +49,14 @@ def service_lines(state: ClusterState, service: ServiceState) -> Iterator[str]:
     yield f"Session Affinity:\t{service.session_affinity}"
     if service.external_traffic_policy:
         yield f"External Traffic Policy:\t{service.external_traffic_policy}"
-    yield f"Internal Traffic Policy:\t{service.internal_traffic_policy}"
+    if service.type != "ExternalName":
+        yield f"Internal Traffic Policy:\t{service.internal_traffic_policy}"
     if service.health_check_node_port:
         yield f"HealthCheck NodePort:\t{service.health_check_node_port}"
     if service.load_balancer_source_ranges:
         yield f"LoadBalancer Source Ranges:\t{','.join(map(str, service.load_balancer_source_ranges))}"
+    if service.traffic_distribution:
+        yield f"Traffic Distribution:\t{service.traffic_distribution}"
 
 
 def pod_lines(state: ClusterState, pod: PodState) -> Iterator[str]:

@@ -30,16 +30,14 @@ from dataplane.cluster.changes import (
     Apply,
     Change,
     Delete,
-    LoseNode,
-    ProxyMode,
     RestartPod,
-    RestartProxy,
     Rollout,
     Scale,
     SetEndpoint,
 )
 from dataplane.cluster.documents import flatten, parse_yaml
 from dataplane.cluster.manifests import read_documents
+from dataplane.cluster.node_changes import LoseNode, ProxyMode, RestartProxy, ReturnNode
 from dataplane.cluster.objects import ClusterState, Origin
 from dataplane.errors import InputError, ManifestError, ModelError
 
@@ -361,6 +359,11 @@ def _lose(fields: _Fields) -> LoseNode:
     return LoseNode(name, fields.duration("notReadyAfter", 40 * SECOND), fields.duration("evictAfter", 300 * SECOND))
 
 
+def _return(fields: _Fields) -> ReturnNode:
+    _, _, name = fields.object("return", ("Node",))
+    return ReturnNode(name, bool(fields.flag("rebooted")), fields.duration("readyAfter"))
+
+
 def _restart_proxy(fields: _Fields) -> RestartProxy:
     value = fields.take("restartProxy")
     if value != "*":
@@ -370,7 +373,7 @@ def _restart_proxy(fields: _Fields) -> RestartProxy:
 
 
 def _proxy_mode(fields: _Fields) -> ProxyMode:
-    return ProxyMode(fields.text("proxyMode"))
+    return ProxyMode(fields.text("proxyMode"), bool(fields.flag("cleanup")))
 
 
 _VERBS: dict[str, Callable[[_Fields], Change | Callable[[ClusterState], Change]]] = {
@@ -381,6 +384,7 @@ _VERBS: dict[str, Callable[[_Fields], Change | Callable[[ClusterState], Change]]
     "scale": _scale,
     "rollout": _rollout,
     "lose": _lose,
+    "return": _return,
     "restartProxy": _restart_proxy,
     "proxyMode": _proxy_mode,
 }

@@ -142,6 +142,16 @@ class Toleration:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """A node of a running cluster that nobody hears. number: of its losses, from 1. over: it has returned. ready: the pods
+    (namespace, name) that were ready when the control plane noticed."""
+
+    number: int
+    over: bool = False
+    ready: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class NodeState:
     """index: position in `ClusterState.nodes`, from 0. addresses: InternalIPs, the first is the primary one."""
 
@@ -160,11 +170,18 @@ class NodeState:
     """The last pod address handed out per family (host-local's last_reserved_ip); the next search starts behind it."""
     created: bool = False
     """No manifest stated it."""
+    silence: Silence | None = None
+    """Of a node that was lost while the cluster ran."""
     origin: Origin | None = field(default=None, compare=False, repr=False)
     manifest: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def address(self, family: Family) -> Address | None:
         return next((address for address in self.addresses if address.version == family), None)
+
+    @property
+    def lost(self) -> bool:
+        """It is dead or cut off, whether the control plane has noticed or not."""
+        return self.silence is not None and not self.silence.over
 
     def pod_cidr(self, family: Family) -> Network | None:
         return next((network for network in self.pod_cidrs if network.version == family), None)
@@ -500,6 +517,8 @@ class ClusterState:
     _services: Mapping[tuple[str, str], ServiceState] = field(init=False, repr=False, compare=False)
     _on_node: Mapping[str, Sequence[PodState]] = field(init=False, repr=False, compare=False)
     _owned: Mapping[tuple[str, str, str], Sequence[PodState]] = field(init=False, repr=False, compare=False)
+    _at: Mapping[Address, tuple[str, str]] | None = field(init=False, repr=False, compare=False, default=None)
+    """Who has an address; made when it is first asked for."""
 
     def __post_init__(self) -> None:
         on_node: dict[str, list[PodState]] = {node.name: [] for node in self.nodes}
@@ -534,6 +553,19 @@ class ClusterState:
 
     def pod(self, namespace: str, name: str) -> PodState | None:
         return self._pods.get((namespace, name))
+
+    def pod_at(self, address: Address) -> PodState | None:
+        """The pod whose own address this is; None where it is nobody's, or a node's."""
+        if self._at is None:
+            found: dict[Address, tuple[str, str]] = {}
+            for pod in self.pods:
+                if not pod.host_network:
+                    for ip in pod.ips:
+                        found.setdefault(ip, (pod.namespace, pod.name))
+            object.__setattr__(self, "_at", found)
+        assert self._at is not None
+        key = self._at.get(address)
+        return None if key is None else self._pods[key]
 
     def service(self, namespace: str, name: str) -> ServiceState | None:
         return self._services.get((namespace, name))

@@ -17,11 +17,13 @@ from dataplane.cluster.objects import (
     EndpointPort,
     Endpoints,
     EndpointSlice,
+    Ingress,
     Namespace,
     NodeState,
     Owner,
     PodState,
     ServiceState,
+    Taint,
     TargetRef,
     Workload,
 )
@@ -32,6 +34,8 @@ Manifest = dict[str, Any]
 _OWNER_VERSIONS = {"ReplicationController": "v1", "Job": "batch/v1"}
 # A pod that only an endpoint names says nothing about its containers; the API wants one with an image.
 _IMAGE = "registry.k8s.io/pause:3.9"
+# The kinds that have spec.replicas.
+_COUNTED = ("Deployment", "ReplicaSet", "StatefulSet", "ReplicationController")
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
@@ -61,7 +65,7 @@ def write(state: ClusterState, item: Any) -> Manifest:
     if isinstance(item, Namespace):
         return _namespace(item)
     assert isinstance(item, Workload)
-    return deepcopy(dict(item.manifest))
+    return _workload(state, item)
 
 
 def _part(made: Manifest, name: str) -> Manifest:
@@ -100,10 +104,25 @@ def _node(state: ClusterState, node: NodeState) -> Manifest:
     listed = status["addresses"] = status.get("addresses") or []
     there = {entry.get("address") for entry in listed}
     listed += [{"address": str(a), "type": "InternalIP"} for a in node.addresses if str(a) not in there]
-    if node.created:
+    if node.created and not any(entry.get("type") == "Hostname" for entry in listed):
         listed.append({"address": node.name, "type": "Hostname"})
-        status["conditions"] = [{"status": "True", "type": "Ready"}]
+    # A node that nobody hears is not known to be ready or not.
+    said = "True" if node.ready else "Unknown" if node.lost else "False"
+    conditions = status["conditions"] = status.get("conditions") or []
+    known = next((entry for entry in conditions if entry.get("type") == "Ready"), None)
+    if known is None:
+        conditions.append({"status": said, "type": "Ready"})
+    elif (known.get("status") == "True") is not node.ready:
+        known["status"] = said
+    given = [(taint["key"], taint.get("value") or "", taint["effect"]) for taint in spec.get("taints") or ()]
+    if given != [(taint.key, taint.value, taint.effect) for taint in node.taints]:
+        spec["taints"] = [_taint(taint) for taint in node.taints]
     return made
+
+
+def _taint(taint: Taint) -> Manifest:
+    value = {"value": taint.value} if taint.value else {}
+    return {"effect": taint.effect, "key": taint.key, **value}
 
 
 def _pod(state: ClusterState, pod: PodState) -> Manifest:
@@ -119,12 +138,14 @@ def _pod(state: ClusterState, pod: PodState) -> Manifest:
             metadata["annotations"] = dict(pod.annotations)
         if pod.owner is not None:
             metadata["ownerReferences"] = [_owner(pod.owner, pod.namespace)]
-        status["conditions"] = [{"status": "True" if pod.ready else "False", "type": "Ready"}]
-        if pod.terminating:
-            metadata["deletionTimestamp"] = _EPOCH  # when it was deleted, nobody has said
+    if pod.terminating:
+        metadata.setdefault("deletionTimestamp", _EPOCH)  # when it was deleted, nobody has said
     if pod.node is not None:
         spec["nodeName"] = pod.node
     status["phase"] = pod.phase
+    _pod_conditions(pod, status)
+    if pod.node is not None and not pod.finished and status.get("containerStatuses") is None:
+        status["containerStatuses"] = [_container_status(pod, container) for container in spec["containers"]]
     if pod.ips:
         status["podIP"] = str(pod.ips[0])
         status["podIPs"] = [{"ip": str(ip)} for ip in pod.ips]
@@ -133,6 +154,36 @@ def _pod(state: ClusterState, pod: PodState) -> Manifest:
         status["hostIP"] = str(node.addresses[0])
         status["hostIPs"] = [{"ip": str(address)} for address in node.addresses]
     return made
+
+
+def _pod_conditions(pod: PodState, status: Manifest) -> None:
+    """What the kubelet and the scheduler say of a pod, where the manifest does not say it or it has changed."""
+    listed = status["conditions"] = status.get("conditions") or []
+    conditions = {entry.get("type"): entry for entry in listed}
+    ready = pod.ready and pod.node is not None and not pod.finished
+    said = {"PodScheduled": pod.node is not None}
+    if pod.node is not None:
+        said |= {"Initialized": True, "ContainersReady": ready, "Ready": ready}
+    for kind, holds in said.items():
+        value = "True" if holds else "False"
+        known = conditions.get(kind)
+        if known is None:
+            listed.append({"status": value, "type": kind})
+        elif kind == "Ready":
+            known["status"] = value
+
+
+def _container_status(pod: PodState, container: Mapping[str, Any]) -> Manifest:
+    starting = pod.phase == "Pending"
+    return {
+        "image": container.get("image", ""),
+        "imageID": "",
+        "name": container["name"],
+        "ready": pod.ready and not starting,
+        "restartCount": 0,
+        "started": not starting,
+        "state": {"waiting": {"reason": "ContainerCreating"}} if starting else {"running": {}},
+    }
 
 
 def _owner(owner: Owner, namespace: str) -> Manifest:
@@ -150,6 +201,33 @@ def _owner(owner: Owner, namespace: str) -> Manifest:
     }
 
 
+def _workload(state: ClusterState, workload: Workload) -> Manifest:
+    """Its controller's status is written where the manifest has none: the pods that it has."""
+    made = deepcopy(dict(workload.manifest))
+    made["metadata"]["namespace"] = workload.namespace
+    if workload.kind in _COUNTED:
+        _part(made, "spec")["replicas"] = workload.replicas
+    if made.get("status"):
+        return made
+    controlled = state.pods_of(workload.kind, workload.namespace, workload.name)
+    pods = [pod for pod in controlled if not pod.finished and not pod.terminating]
+    have, ready = len(pods), sum(pod.ready for pod in pods)
+    if workload.kind in _COUNTED:
+        made["status"] = {"replicas": have, "readyReplicas": ready, "availableReplicas": ready}
+        if workload.kind in ("Deployment", "StatefulSet"):
+            made["status"]["updatedReplicas"] = have
+    elif workload.kind == "DaemonSet":
+        made["status"] = {
+            "currentNumberScheduled": have,
+            "desiredNumberScheduled": have,
+            "numberAvailable": ready,
+            "numberMisscheduled": 0,
+            "numberReady": ready,
+            "updatedNumberScheduled": have,
+        }
+    return made
+
+
 def _service(service: ServiceState) -> Manifest:
     made = _start("v1", "Service", service.manifest, service.name, service.namespace, service.labels)
     spec = _part(made, "spec")
@@ -163,7 +241,14 @@ def _service(service: ServiceState) -> Manifest:
         if port.node_port:
             value["nodePort"] = port.node_port
     status = _part(made, "status")
-    status["loadBalancer"] = status.get("loadBalancer") or {}
+    balancer = status["loadBalancer"] = status.get("loadBalancer") or {}
+    given = [(entry.get("ip"), entry.get("hostname") or "") for entry in balancer.get("ingress") or ()]
+    kept = [(str(entry.ip) if entry.ip is not None else None, entry.hostname) for entry in service.ingress]
+    if given != kept:
+        # An object that was applied anew keeps the addresses that its balancer has.
+        balancer["ingress"] = [_ingress(entry) for entry in service.ingress]
+    if not balancer.get("ingress"):
+        balancer.pop("ingress", None)
     if service.type == "ExternalName":
         return made
     spec["internalTrafficPolicy"] = service.internal_traffic_policy
@@ -181,6 +266,13 @@ def _service(service: ServiceState) -> Manifest:
     if service.ip_family_policy:
         spec["ipFamilyPolicy"] = service.ip_family_policy
     return made
+
+
+def _ingress(entry: Ingress) -> Manifest:
+    if entry.ip is None:
+        return {"hostname": entry.hostname}
+    named = {"hostname": entry.hostname} if entry.hostname else {}
+    return {**named, "ip": str(entry.ip), "ipMode": entry.mode}
 
 
 def _reference(target: TargetRef) -> Manifest:

@@ -121,6 +121,24 @@ class Fabric:
                 if other[1] in far.slots:
                     set_up(far.host, far.slots[other[1]], False)
 
+    def revive(self, name: str) -> None:
+        """A host that had stopped goes on as it was."""
+        running = self.running(name)
+        for interface, slot in running.slots.items():
+            set_up(running.host, slot, True)
+            other = self._wires.get((name, interface))
+            if other is not None:
+                far = self.running(other[0])
+                if other[1] in far.slots:
+                    set_up(far.host, far.slots[other[1]], True)
+
+    def announce(self, name: str) -> None:
+        """A host whose interfaces have just come up tells their addresses, where net.ipv4.conf.*.arp_notify is set."""
+        settings = self.running(name).config.settings
+        for interface, slot in self.running(name).slots.items():
+            if settings.arp_notify(interface):
+                self.walk.announce(self.ids[name], slot)
+
     # ---- captures --------------------------------------------------------------------------------------------------
 
     def capture(self, patterns: Iterable[str]) -> Sequence[str]:

@@ -278,6 +278,10 @@ class RunningRules:
         before = self.chain(*key) or ()
         row = self._chains.array[number]
         first, count = int(row["first_rule"]), int(row["rule_count"])
+        if texts is before and not keep and not self._forgetful:
+            # The very list that was written last: only the counters begin anew.
+            self._counters.array[first : first + count] = 0
+            return
         old = self._rules.array[first : first + count].copy()
         counters = self._counters.array[first : first + count].copy() if keep else None
         self._give_runs(old)

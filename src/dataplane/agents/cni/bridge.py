@@ -1,13 +1,14 @@
 """The CNI plugins bridge and host-local: a bridge on the node, a veth pair for each pod.
 
-Real plugins draw the names of the node's ends, and all MAC addresses, by chance; here they follow from the pod.
+Real plugins draw the names of the node's ends, and all MAC addresses, by chance; here they follow from the pod, MAC
+addresses from its own addresses too: a pod that is made anew has others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, ip_interface
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from dataplane.agents.identity import hexadecimal, stable_mac
 from dataplane.cluster.objects import Network, NodeState, PodState
@@ -50,13 +51,18 @@ def attach(node: NodeState, pods: Sequence[PodState], first_index: int, mtu: int
                 number=number,
                 port=port,
                 port_index=first_index + number,
-                port_mac=stable_mac("port", str(pod)),
+                port_mac=stable_mac("port", *_identity(pod)),
                 pod_mac=pod_mac(pod),
                 mtu=mtu,
-                addresses=tuple(ip_interface(f"{ip}/{_prefix(node, ip)}") for ip in pod.ips),
+                addresses=tuple([with_prefix(ip, _prefix(node, ip)) for ip in pod.ips]),
             )
         )
     return attachments
+
+
+def with_prefix(ip: IPAddress, length: int) -> IPInterface:
+    """An address with the length of its network's prefix. (From its number: a text would be parsed.)"""
+    return (IPv4Interface if ip.version == 4 else IPv6Interface)((int(ip), length))
 
 
 def _prefix(node: NodeState, ip: IPAddress) -> int:
@@ -72,7 +78,11 @@ def port_name(pod: PodState, taken: Iterable[str] = ()) -> str:
 
 
 def pod_mac(pod: PodState) -> int:
-    return stable_mac("pod", str(pod))
+    return stable_mac("pod", *_identity(pod))
+
+
+def _identity(pod: PodState) -> list[str]:
+    return [str(pod), *map(str, pod.ips)]
 
 
 def bridge_mac(node: NodeState) -> int:

@@ -16,10 +16,13 @@ from dataplane.host.restore import Restore
 
 from . import chains
 from .iptables import Fragment, node_port_jumps, static_chains
+from .options import ProxyOptions
 from .proxier import PortKey, Proxied, Proxier, ServiceKey
 from .stale_connections import RECONCILES, reconcile, stale_connections
 
-SYNC_PERIOD = 30_000_000_000  # ns; iptables.syncPeriod
+SECOND = 1_000_000_000  # ns
+# The parts of a fragment that go into chains which all share.
+SHARED = ("services", "node_ports", "refused", "refused_external", "firewall", "health_checks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,12 @@ class _Written:
 
     ports: dict[PortKey, Proxied] = field(default_factory=dict)
     fragments: dict[PortKey, Fragment] = field(default_factory=dict)
+    order: list[PortKey] = field(default_factory=list)
+    """Of the fragments in the shared chains."""
+    shared: dict[str, list[str]] | None = None
+    """What the fragments add to the shared chains, by the part of the fragment; None: to be collected anew."""
+    jumps: Sequence[str] = ()
+    """The end of KUBE-SERVICES in it"""
     by_service: dict[ServiceKey, list[PortKey]] = field(default_factory=dict)
     leftover: set[str] = field(default_factory=set)
     """Chains that nothing uses any more, and that are still there."""
@@ -60,7 +69,8 @@ class NodeProxy:
             written.ports = dict(ports.by_key)
             written.by_service = {key: list(found) for key, found in ports.by_service.items()}
             written.fragments = dict(zip(ports.order, proxier.fragments(node, family), strict=True))
-            written.static = _static(proxier, family)
+            written.order = list(ports.order)
+            written.static = _static(proxier.options.on(node), family)
 
     def sync(self, services: Iterable[ServiceKey], now: int) -> list[Sync]:
         """A partial sync at `now`, ns: these Services, or their EndpointSlices, have changed since the last one."""
@@ -102,11 +112,17 @@ class NodeProxy:
         ports = self.proxier.ports(family)
         before = {key: written.ports.pop(key) for key in old if key in written.ports}
         after = {key: ports.by_key[key] for key in new}
-        gone = {chain for key in old if key in written.fragments for chain in written.fragments.pop(key).chains}
+        were = {key: written.fragments.pop(key) for key in old if key in written.fragments}
+        gone = {chain for fragment in were.values() for chain in fragment.chains}
         own: dict[str, Sequence[str]] = {}
         for key, fragment in zip(new, self.proxier.compiled(self.node, family, new), strict=True):
             written.fragments[key] = fragment
             own.update(fragment.chains)
+            if key not in were or any(getattr(fragment, part) != getattr(were[key], part) for part in SHARED):
+                written.shared = None
+        if were.keys() != set(new):
+            written.order = sorted(written.fragments)
+            written.shared = None
         written.ports.update(after)
         for service in changed:
             written.by_service.pop(service, None)
@@ -114,8 +130,9 @@ class NodeProxy:
                 written.by_service[service] = list(ports.by_service[service])
         written.leftover = (written.leftover | gone) - own.keys()
         deleted: list[str] = []
+        period = self.proxier.options.sync_period * SECOND
         # Looking for chains to delete is slow in a large cluster: once in a sync period.
-        if written.leftover and (not self.proxier.is_large(family) or now - written.cleaned > SYNC_PERIOD):
+        if written.leftover and (not self.proxier.is_large(family) or now - written.cleaned > period):
             deleted = sorted(written.leftover)
             written.leftover = set()
             written.cleaned = now
@@ -135,26 +152,32 @@ class NodeProxy:
             return [reconcile(self.proxier.ports(family), family)]
         return []
 
-    def _fragments(self, family: Family) -> list[Fragment]:
+    def _shared(self, family: Family) -> dict[str, list[str]]:
+        """The same lists as long as they hold the same rules: who has them need not look again."""
         written = self._written[family]
-        return [written.fragments[key] for key in sorted(written.fragments)]
+        jumps = node_port_jumps(self.proxier.options.on(self.node), family, self.local_addresses)
+        if written.shared is None or jumps != written.jumps:
+            fragments = [written.fragments[key] for key in written.order]
+            written.shared = {part: [rule for f in fragments for rule in getattr(f, part)] for part in SHARED}
+            written.shared["services"] += jumps
+            written.jumps = jumps
+        return written.shared
 
     def _nat(self, family: Family) -> dict[str, Sequence[str]]:
-        fragments = self._fragments(family)
-        end = node_port_jumps(self.proxier.options, family, self.local_addresses)
+        shared = self._shared(family)
         return {
-            chains.SERVICES: [*(rule for f in fragments for rule in f.services), *end],
-            chains.NODE_PORTS: [rule for f in fragments for rule in f.node_ports],
+            chains.SERVICES: shared["services"],
+            chains.NODE_PORTS: shared["node_ports"],
             **self._written[family].static["nat"],
         }
 
     def _filter(self, family: Family) -> dict[str, Sequence[str]]:
-        fragments = self._fragments(family)
+        shared = self._shared(family)
         return {
-            chains.SERVICES: [rule for f in fragments for rule in f.refused],
-            chains.EXTERNAL_SERVICES: [rule for f in fragments for rule in f.refused_external],
-            chains.NODE_PORTS: [rule for f in fragments for rule in f.health_checks],
-            chains.PROXY_FIREWALL: [rule for f in fragments for rule in f.firewall],
+            chains.SERVICES: shared["refused"],
+            chains.EXTERNAL_SERVICES: shared["refused_external"],
+            chains.NODE_PORTS: shared["health_checks"],
+            chains.PROXY_FIREWALL: shared["firewall"],
             **self._written[family].static["filter"],
         }
 
@@ -164,10 +187,10 @@ def _families() -> tuple[Family, ...]:
     return (4, 6)
 
 
-def _static(proxier: Proxier, family: Family) -> dict[str, dict[str, Sequence[str]]]:
+def _static(options: ProxyOptions, family: Family) -> dict[str, dict[str, Sequence[str]]]:
     """The chains that every sync writes and that hold no Service."""
     firewall = Firewall(family)
-    static_chains(firewall, proxier.options)
+    static_chains(firewall, options)
     names = {"nat": (chains.POSTROUTING, chains.MARK_MASQ), "filter": (chains.FORWARD, chains.FIREWALL)}
     return {
         table: {name: list(firewall.chains(table)[name].texts) for name in found if firewall.chains(table)[name].texts}

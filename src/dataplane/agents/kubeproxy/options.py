@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import Any, Literal, cast, get_args
 
 from dataplane.cluster import Config
-from dataplane.cluster.objects import Address, Family, Network
+from dataplane.cluster.objects import Address, Family, Network, NodeState
 from dataplane.errors import ManifestError
+
+PRIMARY = "primary"  # nodePortAddresses: only the node's own address of each family
+# The fields that there are, by their section; a section that other modes read is not looked into.
+KNOWN = {
+    "": "apiVersion kind bindAddress bindAddressHardFail clientConnection clusterCIDR configSyncPeriod conntrack "
+    "detectLocal detectLocalMode enableProfiling featureGates healthzBindAddress hostnameOverride iptables ipvs "
+    "logging metricsBindAddress mode nftables nodePortAddresses oomScoreAdj portRange showHiddenMetricsForVersion "
+    "windowsRunAsService winkernel",
+    "iptables.": "localhostNodePorts masqueradeAll masqueradeBit minSyncPeriod syncPeriod",
+    "conntrack.": "maxPerCore min tcpBeLiberal tcpCloseWaitTimeout tcpEstablishedTimeout udpStreamTimeout udpTimeout",
+    "detectLocal.": "bridgeInterface interfaceNamePrefix",
+}
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_PART = re.compile(r"(\d+\.?\d*|\.\d+)(h|ms|m|s|us|µs|ns)")
 
 DetectLocalMode = Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"]
 
@@ -32,6 +46,8 @@ class ProxyOptions:
     masquerade_bit: int = 14
     localhost_node_ports: bool = True
     node_port_addresses: tuple[Network, ...] = ()
+    node_ports_on_primary: bool = False
+    """nodePortAddresses is "primary": see `on`."""
     bind_address: Address | None = None
     """Overrides the node's primary address of its family; None where unspecified."""
     conntrack_max_per_core: int = 32768
@@ -41,10 +57,24 @@ class ProxyOptions:
     tcp_be_liberal: bool = False
     udp_timeout: int = 0
     udp_stream_timeout: int = 0
+    sync_period: int = 30
+    """How often a large cluster looks for chains to delete."""
     random_fully: bool = True
     """Whether the node's iptables knows --random-fully (1.6.2 or newer)."""
     large_cluster_endpoints: int = 1000
     """With more endpoints than this the comments of endpoint rules are left out."""
+    without_effect: tuple[tuple[str, str], ...] = ()
+    """(field, why) of what is set and changes nothing here."""
+
+    def on(self, node: NodeState) -> ProxyOptions:
+        """The same for one node: where node ports are for its own addresses alone, these are put in."""
+        if not self.node_ports_on_primary:
+            return self
+        own: dict[int, Address] = {}
+        for address in (*((self.bind_address,) if self.bind_address else ()), *node.addresses):
+            own.setdefault(address.version, address)
+        networks = tuple(ip_network(address) for address in own.values() if not address.is_loopback)
+        return replace(self, node_port_addresses=networks)
 
     @property
     def mark(self) -> str:
@@ -82,6 +112,12 @@ def proxy_options(config: Config | None) -> ProxyOptions:
     bit = iptables.number("masqueradeBit", 14)
     if not 0 <= bit <= 31:
         raise iptables.error("masqueradeBit", f"{bit} is not within 0 to 31")
+    for kind, name in (("BridgeInterface", "bridgeInterface"), ("InterfaceNamePrefix", "interfaceNamePrefix")):
+        if mode == kind and not detect.text(name):
+            raise detect.error(name, f"is missing: detectLocalMode is {kind}")
+    addresses = fields.items("nodePortAddresses")
+    if PRIMARY in addresses and len(addresses) > 1:
+        raise fields.error("nodePortAddresses", f'"{PRIMARY}" stands alone')
     return ProxyOptions(
         mode=fields.text("mode") or "iptables",
         cluster_cidrs=fields.networks("clusterCIDR", [part for part in fields.text("clusterCIDR").split(",") if part]),
@@ -91,7 +127,8 @@ def proxy_options(config: Config | None) -> ProxyOptions:
         masquerade_all=iptables.flag("masqueradeAll", False),
         masquerade_bit=bit,
         localhost_node_ports=iptables.flag("localhostNodePorts", True),
-        node_port_addresses=fields.networks("nodePortAddresses", fields.items("nodePortAddresses")),
+        node_port_addresses=fields.networks("nodePortAddresses", [text for text in addresses if text != PRIMARY]),
+        node_ports_on_primary=addresses == [PRIMARY],
         bind_address=fields.address("bindAddress"),
         conntrack_max_per_core=conntrack.number("maxPerCore", 32768),
         conntrack_min=conntrack.number("min", 131072),
@@ -100,7 +137,22 @@ def proxy_options(config: Config | None) -> ProxyOptions:
         tcp_be_liberal=conntrack.flag("tcpBeLiberal", False),
         udp_timeout=conntrack.seconds("udpTimeout", 0),
         udp_stream_timeout=conntrack.seconds("udpStreamTimeout", 0),
+        sync_period=iptables.seconds("syncPeriod", 30) or 30,
+        without_effect=tuple(_without_effect(fields, iptables, conntrack, detect)),
     )
+
+
+def _without_effect(fields: _Fields, iptables: _Fields, *others: _Fields) -> Iterator[tuple[str, str]]:
+    for part in (fields, iptables, *others):
+        for name in part.data:
+            if name not in KNOWN[part.path].split():
+                yield part.path + name, "kube-proxy has no such field, and warns"
+    if fields.data.get("featureGates"):
+        yield "featureGates", "every gate is as it is by default in the version that is followed"
+    if fields.text("hostnameOverride"):
+        yield "hostnameOverride", "each node's proxy goes by the name of its Node"
+    if iptables.seconds("minSyncPeriod", 0) > 1:
+        yield "iptables.minSyncPeriod", "a sync follows its change after --sync-delay"
 
 
 class _Fields:
@@ -157,14 +209,11 @@ class _Fields:
         return None if address is None or address.is_unspecified else address
 
     def seconds(self, name: str, default: int) -> int:
-        """A duration as Go writes it: 24h0m0s, 90s, 1500ms."""
+        """A duration as Go writes it, in whole seconds: 24h0m0s, 1.5h, 1500ms."""
         text = self.text(name)
-        if not text:
-            return default
-        if text == "0":
-            return 0
-        parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", text)
-        if parts is None:
+        if text in ("", "0"):
+            return 0 if text else default
+        parts = _PART.findall(text)
+        if "".join(number + unit for number, unit in parts) != text:
             raise self.error(name, f"{text!r} is no duration such as 24h0m0s")
-        hours, minutes, seconds, milliseconds = (int(part or 0) for part in parts.groups())
-        return hours * 3600 + minutes * 60 + seconds + milliseconds // 1000
+        return int(sum(float(number) * _UNITS[unit] for number, unit in parts) + 1e-9)

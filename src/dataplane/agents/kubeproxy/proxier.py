@@ -34,6 +34,8 @@ from .options import ProxyOptions
 PortKey = tuple[str, str]  # namespace/name:port, protocol
 ServiceKey = tuple[str, str]  # namespace, name
 
+# spec.trafficDistribution -> the version whose proxies follow the hints that it leads to.
+DISTRIBUTIONS = {"PreferClose": (1, 31), "PreferSameZone": (1, 31), "PreferSameNode": (1, 34)}
 NO_HEALTH_CHECK = "the port is open in the rules, but nothing answers the health check"
 NOT_CANONICAL = "iptables refuses the address, and kube-proxy 1.30 then programs nothing; taken without leading zeros"
 
@@ -65,10 +67,11 @@ class Proxier:
 
     def sync(self, firewall: Firewall, node: NodeState, local_addresses: Iterable[Address]) -> None:
         """One full sync of the node's proxy. local_addresses: every address on an interface of the node."""
-        static_chains(firewall, self.options)
+        options = self.options.on(node)
+        static_chains(firewall, options)
         with without_collection():
             fragments = self.fragments(node, firewall.family)
-        end = node_port_jumps(self.options, firewall.family, local_addresses)
+        end = node_port_jumps(options, firewall.family, local_addresses)
         firewall.replace("nat", chains.SERVICES, [*(rule for f in fragments for rule in f.services), *end])
         firewall.replace("nat", chains.NODE_PORTS, [rule for f in fragments for rule in f.node_ports])
         firewall.replace("filter", chains.SERVICES, [rule for f in fragments for rule in f.refused])
@@ -158,12 +161,19 @@ class Proxier:
     def not_modelled(self) -> tuple[NotModelled, ...]:
         """What Services and their endpoints ask for and does not happen, or not as kube-proxy 1.30 would do it."""
         found: dict[tuple[str, str], NotModelled] = {}
+        for name, why in self.options.without_effect:
+            found["", name] = NotModelled("KubeProxyConfiguration", name, why)
+        for entry in self.state.services:
+            least = DISTRIBUTIONS.get(entry.traffic_distribution)
+            if least is not None and self.version < least:
+                why = f"kube-proxy {_dotted(self.version)} does not know it, {_dotted(least)} does (--kube-version)"
+                found[str(entry), ""] = NotModelled(f"Service {entry}", "spec.trafficDistribution", why)
         for family in self.state.families:
             for port in self.ports(family):
                 service = f"Service {port.info.namespace}/{port.info.service}"
                 if port.info.health_check_node_port:
-                    entry = NotModelled(service, "spec.healthCheckNodePort", NO_HEALTH_CHECK)
-                    found[service, entry.field] = entry
+                    unanswered = NotModelled(service, "spec.healthCheckNodePort", NO_HEALTH_CHECK)
+                    found[service, unanswered.field] = unanswered
                 for endpoint in port.endpoints:
                     if family == 4 and canonical(endpoint.address, family) != endpoint.address:
                         why = f"{NOT_CANONICAL}: {endpoint.address}"
@@ -250,6 +260,10 @@ class ServicePorts:
         del self.order[before:]
         for key in added:
             insort(self.order, key)
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
 
 
 def _depends_on_node(info: ServicePortInfo, endpoints: Sequence[ProxyEndpoint]) -> bool:
