@@ -27,7 +27,8 @@ ARROWS: dict[str, set[str]] = {
     "generate": {"capture", "cluster", "_fast", "errors"},
     "bench": {"generate", "cluster", "agents", "datapath", "capture", "host", "emulation", "_fast", "errors"},
     "mapping": {"cluster", "errors"},
-    "result": {"effects", "timeline", "agents", "cluster", "datapath", "capture", "_fast", "errors"},
+    "balancing": {"timeline", "agents", "cluster", "datapath", "errors"},
+    "result": {"balancing", "effects", "timeline", "agents", "cluster", "datapath", "capture", "_fast", "errors"},
     "timeline": {"cluster", "agents", "datapath", "host", "errors"},
     "effects": {"timeline", "cluster", "_fast", "errors"},
     "emulation": {

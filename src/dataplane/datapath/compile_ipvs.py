@@ -46,9 +46,19 @@ def key_of(service: VirtualService) -> Key:
     return service.family, protocol, service.address, service.port, service.fwmark
 
 
+def ipvs_loaded(config: HostConfig) -> bool:
+    """Whether the host has IPVS: virtual services, or the module's sysctls, so that services may come."""
+    return bool(config.ipvs) or _has_module(config)
+
+
+def _has_module(config: HostConfig) -> bool:
+    return any(name.startswith("net.ipv4.vs.") for name in config.sysctl)
+
+
 def ipvs_entries(config: HostConfig, family: int) -> list[tuple[int, Hook, HookEntryKind, int]]:
-    """What IPVS registers at the hooks of a family: nothing without a virtual service."""
-    return list(ENTRIES) if any(service.family == family for service in config.ipvs) else []
+    """What IPVS registers at the hooks of a family: nothing where it has no virtual service and can get none."""
+    here = any(service.family == family for service in config.ipvs)
+    return list(ENTRIES) if here or _has_module(config) else []
 
 
 def ipvs_unmodelled(config: HostConfig) -> Iterator[str]:

@@ -13,7 +13,7 @@ from dataplane._fast.host import CompiledHost
 from dataplane._fast.netfilter import HookEntryKind
 from dataplane._fast.packet import Hook
 from dataplane._fast.ruleset import TableKind
-from dataplane.datapath.compile_ipvs import balancer, ipvs_entries, ipvs_unmodelled
+from dataplane.datapath.compile_ipvs import balancer, ipvs_entries, ipvs_loaded, ipvs_unmodelled
 from dataplane.datapath.compile_rules import compile_rules
 from dataplane.datapath.compile_sets import compile_sets
 from dataplane.host.config import HostConfig
@@ -72,7 +72,7 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
     unmodelled: list[str] = []
     connections: ConnectionTable | None = None
     sets = compile_sets(config.ipsets)
-    if config.ipvs:
+    if ipvs_loaded(config):
         host.balancing(balancer(config, seed))
         unmodelled.extend(ipvs_unmodelled(config))
     for family, ruleset in ((4, config.iptables), (6, config.ip6tables)):
