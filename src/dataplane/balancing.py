@@ -41,7 +41,8 @@ class BalancedNode:
 
 @dataclass(frozen=True, slots=True)
 class BalancerRow:
-    """One address of a balancer. keeps_client: the node sees the client's own address."""
+    """One address of a balancer. keeps_client: the node sees the client's own address. pod_sees: whose address the
+    endpoint sees, "client", "balancer", or "node" where kube-proxy has put the node's in its place."""
 
     namespace: str
     service: str
@@ -50,6 +51,7 @@ class BalancerRow:
     ports: str
     delivery: Delivery
     keeps_client: bool
+    pod_sees: str
     nodes: Sequence[BalancedNode]
     fails_open: bool = False
 
@@ -62,6 +64,7 @@ class BalancerRow:
             "ports": self.ports,
             "delivery": self.delivery.name,
             "keepsClient": self.keeps_client,
+            "podSees": self.pod_sees,
             "failsOpen": self.fails_open,
             "nodes": [
                 {
@@ -109,9 +112,16 @@ def _row(balancer: Balancer, front: Front, counts: Counter[tuple[Any, Any]] | No
         ",".join(_port(listener, front) for listener in balancer.listeners),
         front.delivery,
         front.delivery.keeps_client,
+        _seen(balancer, front),
         tuple(nodes),
         balancer.open and not one,
     )
+
+
+def _seen(balancer: Balancer, front: Front) -> str:
+    if balancer.service.external_traffic_policy != "Local":
+        return "node"
+    return "client" if front.delivery.keeps_client else "balancer"
 
 
 def _port(listener: Listener, front: Front) -> str:

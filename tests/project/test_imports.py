@@ -54,6 +54,7 @@ ARROWS: dict[str, set[str]] = {
         "emulation",
         "generate",
         "bench",
+        "balancing",
         "result",
         "effects",
         "errors",

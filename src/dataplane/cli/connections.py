@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from dataplane.cli import EXPECTED, FAILED
-from dataplane.cli.options import Cni, Manifests, Mode, Mtu, Nodes, Seed, report
+from dataplane.cli.options import Cloud, Cni, Manifests, Mode, Mtu, Nodes, Seed, report
 from dataplane.cli.progress import progress
 from dataplane.emulation import Cluster
 
@@ -31,6 +31,7 @@ def connections(
     nodes: Nodes = 3,
     mtu: Mtu = 1500,
     seed: Seed = 0,
+    cloud: Cloud = "none",
     map: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="FROM=TO")] = (),
 ) -> int:
     """Print what `conntrack -L` would print on a node when the last packet of a capture has gone through the cluster.
@@ -50,7 +51,7 @@ def connections(
     map
         As in replay.
     """
-    loaded = Cluster.load(*cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu)
+    loaded = Cluster.load(*cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, cloud=cloud)
     loaded.agents.node(node)
     with progress(None, "packets") as advance:
         result = loaded.replay(capture, maps=map, progress=advance, connections=(node,))

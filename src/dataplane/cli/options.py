@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -34,6 +34,13 @@ Mode = Annotated[
     ),
 ]
 Cni = Annotated[str, Parameter(help="What connects the pods: flannel; its backend is what its net-conf.json says.")]
+Cloud = Annotated[
+    Literal["none", "aws-nlb", "aws-classic", "gcp", "azure", "metallb-l2"],
+    Parameter(
+        negative=(),
+        help="What the load balancers outside are. none: a plain one, at the addresses that the status of Services has.",
+    ),
+]
 Mtu = Annotated[int, Parameter(help="Of the nodes' network, in bytes.")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dataplane.cli import EXPECTED
-from dataplane.cli.options import Cni, Manifests, Mode, Mtu, Nodes, Seed, report
+from dataplane.cli.options import Cloud, Cni, Manifests, Mode, Mtu, Nodes, Seed, report
 from dataplane.emulation import Cluster
 from dataplane.errors import InputError
 from dataplane.host import HostConfig
@@ -32,6 +32,7 @@ def render(
     nodes: Nodes = 3,
     mtu: Mtu = 1500,
     seed: Seed = 0,
+    cloud: Cloud = "none",
 ) -> int:
     """Print the configuration that a node or a pod of a cluster has, as the real tools would print it there.
 
@@ -53,7 +54,7 @@ def render(
         raise InputError("render", message="needs --node or --pod, and not both")
     if as_ and as_ not in FORMATS:
         raise InputError("render", field="--as", message=f"{as_!r} is none of {', '.join(FORMATS)}")
-    loaded = Cluster.load(*cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu)
+    loaded = Cluster.load(*cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, cloud=cloud)
     config = loaded.host_config(node) if node else _pod(loaded, pod)
     report(loaded.notes)
     if write is not None:

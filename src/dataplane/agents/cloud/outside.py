@@ -52,6 +52,15 @@ class OutsideBalancers:
             "net.ipv4.vs.expire_nodest_conn": "1",
             # A balancer that keeps the destination sends whatever comes somewhere; the others know their connections.
             "net.ipv4.vs.sloppy_tcp": "1" if kind in ("gcp", "azure") else "0",
+            # Answers to clients in the cluster pass through; by the same wire, which is no reason to tell them so.
+            "net.ipv4.ip_forward": "1",
+            "net.ipv4.conf.all.forwarding": "1",
+            "net.ipv4.conf.default.forwarding": "1",
+            "net.ipv6.conf.all.forwarding": "1",
+            "net.ipv6.conf.default.forwarding": "1",
+            "net.ipv4.conf.all.send_redirects": "0",
+            "net.ipv4.conf.default.send_redirects": "0",
+            f"net.ipv4.conf.{interface}.send_redirects": "0",
             "net.netfilter.nf_conntrack_max": "1048576",
         }
         addresses = [InterfaceAddress(interface, value, flags=("noprefixroute",)) for value in self.own.values()]
