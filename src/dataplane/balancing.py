@@ -32,10 +32,11 @@ class BalancedNode:
     connections: int | None = None
 
     def __str__(self) -> str:
-        if self.connections is not None and (self.connections or self.receives):
-            shown = f"{self.name} {self.connections}"
-        else:
-            shown = self.name
+        shown = (
+            f"{self.name} {self.connections}"
+            if self.connections is not None and (self.connections or self.receives)
+            else self.name
+        )
         return shown if self.healthy else f"{shown} unhealthy ({self.why})"
 
 

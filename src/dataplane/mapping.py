@@ -97,7 +97,9 @@ def _target(
         service, number = _service(rest, mapping, state)
         own = [address for address in balancers(service) if address.version == family]
         if not own:
-            raise MappingError("", f"--map {mapping}", "", f"Service {service} has no load balancer with an IPv{family} address")
+            raise MappingError(
+                "", f"--map {mapping}", "", f"Service {service} has no load balancer with an IPv{family} address"
+            )
         return own[:1], number
     if kind == "node" and colon:
         node = state.node(rest)

@@ -230,7 +230,8 @@ def test_without_cloud_a_service_keeps_the_address_of_its_status_and_gets_none_e
     cluster = Cluster.load(SHOP)
     assert cluster.balancers == ()
     service = cluster.state.service("default", "front")
-    assert service is not None and not service.ingress
+    assert service is not None
+    assert not service.ingress
 
 
 # ---- what a Service says of its balancer -----------------------------------------------------------------------------
@@ -289,7 +290,8 @@ def test_an_address_of_mode_proxy_is_no_vip(cloud: str, tmp_path: Path) -> None:
     assert request[3] == answer[1] == 30080
     assert result.balancers[0].pod_sees == "balancer"
     rules = cluster.agents.host("node-1").iptables
-    assert rules is not None and "192.0.2.80" not in rules.text()
+    assert rules is not None
+    assert "192.0.2.80" not in rules.text()
 
 
 def test_without_node_ports_a_balancer_that_needs_them_has_no_listener(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 
 from dataplane.agents import kubelet
-from dataplane.agents.cni import bridge
-from dataplane.agents.cni.flannel import NET_CONF, Flannel, flannel_options
 from dataplane.agents.cloud.addresses import Assigned
 from dataplane.agents.cloud.controller import Cloud
 from dataplane.agents.cloud.kinds import Delivery, kind_of
 from dataplane.agents.cloud.outside import OutsideBalancers
+from dataplane.agents.cni import bridge
+from dataplane.agents.cni.flannel import NET_CONF, Flannel, flannel_options
 from dataplane.agents.firewall import Firewall
 from dataplane.agents.forwarding import own_entries
 from dataplane.agents.identity import stable_mac
@@ -72,9 +72,7 @@ class Agents:
     an agent's configuration document that cannot be what it says.
     """
 
-    def __init__(
-        self, state: ClusterState, options: Options | None = None, assigned: Assigned | None = None
-    ) -> None:
+    def __init__(self, state: ClusterState, options: Options | None = None, assigned: Assigned | None = None) -> None:
         self.options = options or Options()
         kind, assigned = kind_of(self.options.cloud), assigned or Assigned()
         self.state = state = assigned.assign(kind, state)
@@ -159,8 +157,8 @@ class Agents:
 
     def balancers(self) -> OutsideBalancers:
         """The external load balancers as the outside host has them now."""
-        own = {f: value for f in self.state.families if (value := gateway(self.state, f, 1)) is not None}
-        subnets = {f: value for f in self.state.families if (value := self.state.node_subnet(f)) is not None}
+        own = {f: found for f in self.state.families if (found := gateway(self.state, f, 1)) is not None}
+        subnets = {f: subnet for f in self.state.families if (subnet := self.state.node_subnet(f)) is not None}
         return OutsideBalancers(tuple(self.cloud.balancers()), subnets, own)
 
     def assigned(self, state: ClusterState) -> ClusterState:

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from dataplane.agents.cloud.addresses import Assigned
+from dataplane.agents.cloud.kinds import honoured, kind_of
 from dataplane.cluster import ClusterState, complete, load_manifests
 
 # None of them may be given as --no-...: an option that is left out says it already.
@@ -44,15 +46,20 @@ Cloud = Annotated[
 Mtu = Annotated[int, Parameter(help="Of the nodes' network, in bytes.")]
 
 
-def load(manifests: list[str], nodes: int, seed: int = 0) -> ClusterState:
-    """The completed cluster, and on the standard error what of the manifests plays no part."""
-    state = complete(load_manifests(manifests), nodes=nodes, seed=seed)
+def load(manifests: list[str], nodes: int, seed: int = 0, cloud: str = "none") -> ClusterState:
+    """The completed cluster with its load balancers, and on the standard error what of the manifests plays no part."""
+    kind = kind_of(cloud)
+    state = Assigned().assign(kind, complete(load_manifests(manifests), nodes=nodes, seed=seed))
     report(state.warnings)
     report(
         f"ignored: {item.kind} {item.name} ({item.file}, document {item.document}): {item.why}"
         for item in state.ignored
     )
-    report(f"not modelled: {item.object}: {item.field}: {item.why}" for item in state.not_modelled)
+    report(
+        f"not modelled: {item.object}: {item.field}: {item.why}"
+        for item in state.not_modelled
+        if not honoured(kind, item.field)
+    )
     return state
 
 

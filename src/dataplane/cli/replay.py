@@ -101,7 +101,14 @@ def replay(
             if events is None and sync_delay:
                 raise InputError("replay", field="--sync-delay", message="goes with --events")
             loaded = Cluster.load(
-                *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, cloud=cloud, kube_version=version(kube_version)
+                *cluster,
+                mode=mode,
+                cni=cni,
+                nodes=nodes,
+                seed=seed,
+                mtu=mtu,
+                cloud=cloud,
+                kube_version=version(kube_version),
             )
             result = loaded.replay(
                 capture,

@@ -58,7 +58,9 @@ class Cloud:
             self.kind,
             service,
             tuple(self._fronts(service, addresses)),
-            tuple(Listener(p.protocol, p.port, p.node_port) for p in service.ports if p.protocol in self.kind.protocols),
+            tuple(
+                Listener(p.protocol, p.port, p.node_port) for p in service.ports if p.protocol in self.kind.protocols
+            ),
             nodes,
             {node.name: self.thought.get((*key, node.name)) or self.find(service, node) for node in nodes},
         )

@@ -150,7 +150,7 @@ def delivery(kind: Kind, service: ServiceState, mode: str) -> Delivery:
     return kind.delivery
 
 
-def honoured(kind: Kind, field: str, value: str = "") -> bool:
+def honoured(kind: Kind, field: str) -> bool:
     """Whether a field of a Service that has no effect without a balancer has one with this kind."""
     return (
         (field == "spec.loadBalancerIP" and kind.assigns == "ip")

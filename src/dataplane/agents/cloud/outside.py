@@ -1,5 +1,6 @@
 """Balancers as the outside host has them: IPVS, a route for an address that one node has, and rules.
 
+    raw BALANCERS       only what gets the balancer's own source is tracked
     mangle BALANCERS    who may come (listeners, source ranges), and whose source will be the balancer's own address
     IPVS                which node: source hashing over address and port, and each connection stays where it is
     filter BALANCERS    what came for a balancer and was not balanced ends here
@@ -17,15 +18,15 @@ from dataplane.agents.cloud.balancer import Balancer, Front, Listener
 from dataplane.agents.cloud.kinds import Delivery
 from dataplane.agents.firewall import Firewall
 from dataplane.cluster.objects import Address, Family, Network
-from dataplane.host.config import HostConfig, Route
 from dataplane.host.config import Address as InterfaceAddress
-from dataplane.host.config import IPInterface
-from dataplane.host.ipvs import IpvsTimeouts, RealServer, VirtualService
+from dataplane.host.config import HostConfig, IPInterface, Route
 from dataplane.host.iptables import Ruleset
+from dataplane.host.ipvs import IpvsTimeouts, RealServer, VirtualService
 from dataplane.host.restore import Restore
 
 CHAIN = "BALANCERS"
 MARK = "0x1/0x1"  # its source will be the balancer's own
+HOOKS = {"raw": ("PREROUTING", "OUTPUT"), "mangle": ("INPUT", "OUTPUT"), "filter": ("OUTPUT",)}
 FALLBACK, WITH_PORT = 1, 2
 IDLE = {  # seconds without a packet after which a balancer forgets a connection: TCP, UDP
     "aws-nlb": (350, 120),
@@ -94,7 +95,8 @@ class OutsideBalancers:
         """What changes of the rules while the host runs."""
         families: tuple[Family, ...] = (4, 6)
         for family in families:
-            yield Restore(family, {"mangle": {CHAIN: self._admitted(family)}, "filter": {CHAIN: self._stray(family)}})
+            chains = {table: {chain: texts} for table, chain, texts in self._chains(family)}
+            yield Restore(family, chains)
 
     def _forwarded(self) -> Iterator[tuple[Balancer, Front]]:
         for balancer in self.balancers:
@@ -104,16 +106,34 @@ class OutsideBalancers:
 
     def _rules(self, family: Family, interface: str) -> Ruleset:
         firewall = Firewall(family)
-        for table, hooks in (("mangle", ("INPUT", "OUTPUT")), ("filter", ("OUTPUT",))):
-            firewall.create(table, CHAIN)
-            for hook in hooks:
-                firewall.append(table, hook, f"-j {CHAIN}")
-        firewall.replace("mangle", CHAIN, self._admitted(family))
-        firewall.replace("filter", CHAIN, self._stray(family))
+        for table, chain, texts in self._chains(family):
+            firewall.create(table, chain)
+            for hook in HOOKS[table]:
+                firewall.append(table, hook, f"-j {chain}")
+            firewall.replace(table, chain, texts)
         if family in self.own:
             source = f"-o {interface} -m mark --mark {MARK} -j SNAT --to-source {self.own[family].ip}"
             firewall.append("nat", "POSTROUTING", source)
         return firewall.ruleset()
+
+    def _chains(self, family: Family) -> Iterator[tuple[str, str, list[str]]]:
+        """(table, chain, rules) of the balancers' own chains."""
+        yield "raw", CHAIN, self._tracked(family)
+        yield "mangle", CHAIN, self._admitted(family)
+        yield "filter", CHAIN, self._stray(family)
+
+    def _tracked(self, family: Family) -> list[str]:
+        """A connection that no rule translates is IPVS's own affair: tracked, its next packet would be lost when IPVS
+        takes it to another server."""
+        subnet, own = self.subnets.get(family), self.own.get(family)
+        rules = []
+        for _, front in self._forwarded():
+            if front.address.version == family:
+                from_nodes = f"-s {subnet} " if front.delivery is not Delivery.PROXY and subnet is not None else ""
+                rules.append(f"{from_nodes}-d {ip_network(front.address)} -j RETURN")
+        if own is not None:
+            rules.append(f"-d {ip_network(own.ip)} -j RETURN")
+        return [*rules, "-j CT --notrack"]
 
     def _admitted(self, family: Family) -> list[str]:
         rules: list[str] = []

@@ -34,7 +34,9 @@ from .options import ProxyOptions
 PortKey = tuple[str, str]  # namespace/name:port, protocol
 ServiceKey = tuple[str, str]  # namespace, name
 
-NO_HEALTH_CHECK = "a connection to it is taken; who answers is the recording, `describe` tells what kube-proxy would say"
+NO_HEALTH_CHECK = (
+    "a connection to it is taken; who answers is the recording, `describe` tells what kube-proxy would say"
+)
 NOT_CANONICAL = "iptables refuses the address, and kube-proxy 1.30 then programs nothing; taken without leading zeros"
 
 
