@@ -232,6 +232,7 @@ def test_without_cloud_a_service_keeps_the_address_of_its_status_and_gets_none_e
     service = cluster.state.service("default", "front")
     assert service is not None
     assert not service.ingress
+    assert [note for note in cluster.notes if "--cloud gives it one" in note]
 
 
 # ---- what a Service says of its balancer -----------------------------------------------------------------------------
@@ -308,14 +309,15 @@ def test_without_node_ports_a_balancer_that_needs_them_has_no_listener(tmp_path:
 # ---- clients inside ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("cloud", ALL)
-def test_a_pod_speaks_to_a_balancer(cloud: str, tmp_path: Path) -> None:
+def test_a_pod_speaks_to_a_balancer(cloud: str, family: int, tmp_path: Path) -> None:
     """kube-proxy keeps it inside where the address is in the status; behind a name it goes out to the balancer."""
     cluster = shop(cloud)
     pod = cluster.state.pod("default", "client")
     assert pod is not None
     out = tmp_path / "out.pcapng"
-    packets = connection(str(pod.ips[0]), front(cluster, "front", 4), 40000)
+    packets = connection(str(pod.ip(4 if family == 4 else 6)), front(cluster, "front", family), 40000)
     result = cluster.replay(write(tmp_path / "in.pcap", packets), write=out, places="outside/eth0")
     assert result.as_expected, result.services
     assert bool(seen_at(out, "outside/eth0")) == (cloud in ("aws-nlb", "aws-classic"))

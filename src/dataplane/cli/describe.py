@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from dataplane.agents.cloud.kinds import Delivery, honoured
-from dataplane.agents.kubeproxy.health import HEALTHZ_PORT, health_check_port, service_health
+from dataplane.agents.kubeproxy.health import HEALTHZ_PORT, HealthAnswer, health_check_port, service_health
 from dataplane.cli import EXPECTED
 from dataplane.cli.options import Cloud, Cni, Manifests, Mode, Mtu, Nodes, Seed, report
 from dataplane.cli.table import aligned
@@ -107,7 +108,7 @@ def _balancer(loaded: Cluster, service: ServiceState) -> Iterator[str]:
         row = [node.name]
         if found is not None:
             row += ["yes" if found.healthy else "no", found.why]
-        rows.append([*row, " ".join(answer.body.split()) if answer is not None else ""])
+        rows.append([*row, _one_line(answer) if answer is not None else ""])
     header = ["Node", *(("Healthy", "Why") if balancer is not None else ()), "kube-proxy Answers" if checked else ""]
     yield from _table([name for name in header if name], [[cell for cell in row if cell] for row in rows])
 
@@ -165,7 +166,7 @@ def _health(loaded: Cluster, node: NodeState) -> Iterator[str]:
     for service in loaded.services:
         answer = service_health(loaded.state, service, node)
         if answer is not None:
-            rows.append((str(health_check_port(service)), "/", str(answer.status), " ".join(answer.body.split())))
+            rows.append((str(health_check_port(service)), "/", str(answer.status), _one_line(answer)))
     yield "kube-proxy Answers:"
     yield from _table(("Port", "Path", "Status", "Body"), rows)
 
@@ -175,6 +176,10 @@ def _rendered(what: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
     yield f"Rendered as: {what}"
     if rows:
         yield from _table(header, rows)
+
+
+def _one_line(answer: HealthAnswer) -> str:
+    return json.dumps(json.loads(answer.body))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

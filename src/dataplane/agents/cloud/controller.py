@@ -95,8 +95,13 @@ class Cloud:
     @property
     def not_modelled(self) -> Iterator[NotModelled]:
         """What the balancers would do and do not, or cannot."""
-        for found in self.balancers():
-            yield from _lacks(found)
+        for service in self.state.services:
+            found = self.balancer(service) if balanced(service) else None
+            if found is not None:
+                yield from _lacks(found)
+            elif balanced(service):
+                why = "its load balancer has no address; --cloud gives it one"
+                yield NotModelled(f"Service {service}", "status.loadBalancer", why)
 
     def _fronts(self, service: ServiceState, addresses: Iterable[tuple[Address, str]]) -> Iterator[Front]:
         first = None
