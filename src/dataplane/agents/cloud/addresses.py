@@ -12,9 +12,10 @@ from dataplane.cluster.addresses import make_address
 from dataplane.cluster.objects import Address, ClusterState, Family, Ingress, Network, ServiceState
 from dataplane.errors import ModelError
 
-# For documentation (RFC 5737, RFC 3849), then what is set aside for benchmarks (RFC 2544): nobody's in a real capture.
+# For documentation (RFC 5737, RFC 3849), then of what is set aside for benchmarks (RFC 2544) the half that `generate`
+# leaves free: nobody's in a real capture.
 POOLS: Mapping[Family, tuple[Network, ...]] = {
-    4: (IPv4Network("203.0.113.0/24"), IPv4Network("198.18.0.0/15")),
+    4: (IPv4Network("203.0.113.0/24"), IPv4Network("198.19.0.0/16")),
     6: (IPv6Network("2001:db8:1b::/112"),),
 }
 
