@@ -41,12 +41,6 @@ def manifests(family: int, endpoints: tuple[str, ...], spec: Mapping[str, Any]) 
     ]
     policy = {"type": "LoadBalancer", "ipFamilies": [f"IPv{family}"], "externalTrafficPolicy": "Local"}
     fixed = policy | {"selector": {"app": "web"}, "ports": ports}
-        "type": "LoadBalancer",
-        "ipFamilies": [f"IPv{family}"],
-        "externalTrafficPolicy": "Local",
-        "selector": {"app": "web"},
-        "ports": ports,
-    }
     found.append({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": fixed | dict(spec)})
     for node in endpoints:
         metadata = {"name": f"web-{node}", "labels": {"app": "web"}}
