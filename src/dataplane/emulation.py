@@ -191,7 +191,7 @@ class Cluster:
         sync_delay: [NODE=]TIME[+JITTER], how long after a change kube-proxy writes it. Raises InputError.
         """
         delays = SyncDelays.parse([sync_delay] if isinstance(sync_delay, str) else sync_delay)
-        assigned = Assigned(self.agents.cloud.assigned.known)  # what comes later is given to each replay anew
+        assigned = Assigned(self.agents.cloud.assigned)  # what comes later is given to each replay anew
         agents = Agents(self.state, self.options, assigned)
         return Timeline(self.state, agents, fabric, events, delays, seed=self.seed, place=place)
 

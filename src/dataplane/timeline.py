@@ -20,6 +20,7 @@ from random import Random
 
 from dataplane.agents.cloud.node_health import Outages
 from dataplane.agents.cloud.opinions import Answer, Opinions
+from dataplane.agents.kubeproxy.health import LATE
 from dataplane.agents.kubeproxy.node_proxy import NodeProxy, Sync
 from dataplane.agents.node import Agents
 from dataplane.agents.underlay import OUTSIDE, UNDERLAY
@@ -94,6 +95,10 @@ class _Node:
     chance: Random
     pending: set[Key] = field(default_factory=set)
     scheduled: bool = False
+    waiting_since: int = 0
+    """When the first change came that the next sync takes up, ns."""
+    late: bool = False
+    """It has been waiting for so long that the proxy calls itself unhealthy."""
     full: bool = False
     """The next sync is a full one: the node's own object has changed."""
     down_until: int = 0
@@ -341,23 +346,36 @@ class Timeline:
         delay = self.delays.of(name)
         time = now + delay.fixed + (node.chance.randrange(delay.jitter + 1) if delay.jitter else 0)
         node.scheduled = True
+        node.waiting_since = now
         if time == now:
             self._sync(name, now)
         else:
+            if time - now > LATE:
+                self._at(now + LATE, lambda then: self._proxy_is_late(name, now, then))
             self._at(time, lambda then: self._sync(name, then))
+
+    def _proxy_is_late(self, name: str, since: int, now: int) -> None:
+        node = self._nodes.get(name)
+        if node is not None and node.scheduled and node.waiting_since == since:
+            node.late = True
+            self._outages(now)
+            self._ask(now, None, {name})
 
     def _sync(self, name: str, now: int) -> None:
         node = self._nodes.get(name)
         if node is None or node.dead or now < node.down_until:
             return
         node.scheduled = False
+        was_late, node.late = node.late, False
         pending, node.pending = node.pending, set()
         if node.full:
             node.full = False
             self._write(name, node.proxy.node_changed(node.proxy.node, now), now)
         else:
             self._write(name, node.proxy.sync(pending, now), now)
-        self._ask(now, pending, {name})
+        if was_late:
+            self._outages(now)
+        self._ask(now, None if was_late else pending, {name})
 
     def _restart_proxies(self, change: RestartProxy, now: int) -> None:
         for name, node in self._nodes.items():
@@ -375,7 +393,7 @@ class Timeline:
             if node is None or node.dead or now < node.down_until:
                 return
             node.pending.clear()
-            node.scheduled = node.full = False
+            node.scheduled = node.full = node.late = False
             self._write(name, node.proxy.restart(now), now)
             self._outages(now)
             self._ask(now, None, {name})
@@ -401,7 +419,8 @@ class Timeline:
     def _outages(self, now: int) -> None:
         dead = {name for name, node in self._nodes.items() if node.dead}
         silent = {name for name, node in self._nodes.items() if now < node.down_until}
-        self.agents.cloud.outages = Outages(dead, silent)
+        late = {name for name, node in self._nodes.items() if node.late}
+        self.agents.cloud.outages = Outages(dead, silent, late)
 
     def _answered(self, answer: Answer) -> _Action:
         def happen(now: int) -> None:

@@ -153,6 +153,21 @@ def test_a_kube_proxy_that_does_not_run_fails_the_checks_that_it_answers(tmp_pat
         assert not lost(result)
 
 
+def test_a_kube_proxy_that_is_late_calls_itself_unhealthy(tmp_path: Path) -> None:
+    """A minute after the change that it has not written, for as long as it takes."""
+    cluster = Cluster.load(SHOP, cloud="gcp")
+    packets = one_a_second(cluster, "shop")
+    cluster.at(5, {"endpoint": "pod/web-1", "ready": False})
+    result = cluster.replay(write(tmp_path / "in.pcap", packets), sync_delay=["node-2=200s"])
+    (row,) = [row for row in result.changes if "default/shop: node-2 unhealthy" in row.change]
+    assert row.change.endswith("(HTTP 10256/healthz: 503)")
+    # The third question after the minute is over.
+    check = KINDS["gcp"].cluster
+    last = 65 + check.fall * check.interval / SECOND
+    assert last - check.interval / SECOND <= row.time / SECOND - START <= last
+    cluster.events.clear()
+
+
 # ---- what becomes of connections -----------------------------------------------------------------------------------
 
 
@@ -242,3 +257,12 @@ def test_a_balancer_that_comes_later(tmp_path: Path) -> None:
         assert all(time < 10 + rise * check for time in lost(result)), cloud
         served = [name for name in result.columns["endpoint_name"] if name and name.startswith("default/web")]
         assert served, cloud
+
+
+@pytest.mark.parametrize("cloud", ["gcp", "aws-nlb", "metallb-l2"])
+def test_a_balancer_that_goes_takes_its_address_along(cloud: str, tmp_path: Path) -> None:
+    cluster = Cluster.load(SHOP, cloud=cloud)
+    result = run(cluster, tmp_path, one_a_second(cluster), (5.5, {"delete": "service/front"}))
+    assert lost(result) == [float(second) for second in range(6, LENGTH)]
+    assert not [row for row in result.balancers if row.service == "front"]
+    assert not result.accounting.left_out.get("between strangers")

@@ -159,7 +159,7 @@ class Agents:
         """The external load balancers as the outside host has them now."""
         own = {f: found for f in self.state.families if (found := gateway(self.state, f, 1)) is not None}
         subnets = {f: subnet for f in self.state.families if (subnet := self.state.node_subnet(f)) is not None}
-        return OutsideBalancers(tuple(self.cloud.balancers()), subnets, own)
+        return OutsideBalancers(tuple(self.cloud.balancers()), subnets, own, self.cloud.gone())
 
     def assigned(self, state: ClusterState) -> ClusterState:
         """The state with the addresses that the cloud gives to balancers which have come."""

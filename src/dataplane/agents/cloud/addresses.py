@@ -28,8 +28,11 @@ def balanced(service: ServiceState) -> bool:
 class Assigned:
     """The addresses that a cloud has given, each for as long as it runs: by namespace, Service and family."""
 
-    def __init__(self, known: Mapping[tuple[str, str, Family], Address] | None = None) -> None:
-        self.known = dict(known or {})
+    def __init__(self, before: Assigned | None = None) -> None:
+        """before: whose addresses these go on from, and leave as they are."""
+        self.known: dict[tuple[str, str, Family], Address] = dict(before.known) if before else {}
+        self.seen: set[Address] = set(before.seen) if before else set()
+        """Addresses that have been a balancer's, whether or not they still are."""
 
     def assign(self, kind: Kind, state: ClusterState) -> ClusterState:
         """The state with every balancer in its Service's status. An address that the status has stays."""
@@ -46,6 +49,7 @@ class Assigned:
         if not balanced(service):
             return
         stated = [(entry.ip, entry.mode) for entry in service.ingress if entry.ip is not None]
+        self.seen.update(address for address, _ in stated)
         yield from stated
         if kind.assigns == "hostname" and not stated:
             for family in service.ip_families:
@@ -70,6 +74,7 @@ class Assigned:
             else:
                 self.known[key] = _free(family, taken)
             taken.add(self.known[key])
+            self.seen.add(self.known[key])
         return self.known[key]
 
 

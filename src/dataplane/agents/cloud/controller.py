@@ -5,7 +5,7 @@ What a balancer thinks of a node is what it was last told (`think`); where nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from dataplane.agents.cloud.addresses import Assigned, balanced
@@ -87,6 +87,10 @@ class Cloud:
     def addresses(self) -> Mapping[Address, ServiceState]:
         """Every address of a balancer, with its Service."""
         return {address: service for service in self.state.services for address in self.of(service)}
+
+    def gone(self) -> Set[Address]:
+        """Addresses of balancers that are no more."""
+        return self.assigned.seen - self.addresses().keys()
 
     def of(self, service: ServiceState) -> Sequence[Address]:
         """The addresses of a Service's balancer; none where it has no balancer."""

@@ -6,7 +6,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from dataplane.agents.cloud.kinds import Check
-from dataplane.agents.kubeproxy.health import HEALTHZ_PORT, health_check_port, healthz, service_health
+from dataplane.agents.kubeproxy.health import HEALTHZ_PORT, LATE, health_check_port, healthz, service_health
 from dataplane.agents.kubeproxy.proxier import Proxier
 from dataplane.cluster.objects import NodeState, ServiceState
 
@@ -21,13 +21,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Outages:
-    """dead: nodes that are lost. silent: nodes whose kube-proxy does not run."""
+    """dead: nodes that are lost. silent: nodes whose kube-proxy does not run. late: nodes whose kube-proxy has not written
+    for too long what it has to."""
 
     dead: Set[str] = frozenset()
     silent: Set[str] = frozenset()
+    late: Set[str] = frozenset()
 
     def __contains__(self, node: str) -> bool:
-        return node in self.dead or node in self.silent
+        return node in self.dead or node in self.silent or node in self.late
 
 
 def find(check: Check, service: ServiceState, node: NodeState, proxier: Proxier, outages: Outages) -> Finding:
@@ -42,12 +44,15 @@ def find(check: Check, service: ServiceState, node: NodeState, proxier: Proxier,
     path = f"HTTP {port}/healthz"
     if node.name in outages.silent:
         return Finding(False, f"{path}: kube-proxy does not run")
+    waiting = LATE if node.name in outages.late else 0
     if check.what == "healthz":
-        answer = healthz(node)
+        answer = healthz(node, waiting_ns=waiting)
         return Finding(answer.healthy, f"{path}: {answer.status}")
-    found = service_health(proxier.state, service, node)
+    found = service_health(proxier.state, service, node, waiting_ns=waiting)
     if found is None:
         return Finding(False, "no healthCheckNodePort")
+    if waiting:
+        return Finding(False, f"{path}: {found.status}, kube-proxy is late")
     count = found.headers["X-Load-Balancing-Endpoint-Weight"]
     return Finding(found.healthy, f"{path}: {found.status}, {count} local endpoint{'' if count == '1' else 's'}")
 

@@ -10,7 +10,7 @@ The outside host is every client at once, so its own packets pass at OUTPUT, tho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 
@@ -38,11 +38,13 @@ IDLE = {  # seconds without a packet after which a balancer forgets a connection
 
 @dataclass(frozen=True, slots=True)
 class OutsideBalancers:
-    """What balancers make of the outside host. subnets: of the nodes; own: the balancers' address there."""
+    """What balancers make of the outside host. subnets: of the nodes; own: the balancers' address there; gone: addresses of
+    balancers that are no more, and nobody's."""
 
     balancers: Sequence[Balancer] = ()
     subnets: dict[Family, Network] = field(default_factory=dict)
     own: dict[Family, IPInterface] = field(default_factory=dict)
+    gone: Set[Address] = frozenset()
 
     def equip(self, config: HostConfig, interface: str) -> HostConfig:
         """The outside host with balancers that forward connections."""
@@ -80,6 +82,8 @@ class OutsideBalancers:
             for front in balancer.fronts:
                 if front.delivery is Delivery.ONE_NODE:
                     yield _route(front, interface)
+        for address in sorted(self.gone, key=lambda address: (address.version, int(address))):
+            yield Route.of(ip_network(address), type="blackhole")
 
     def services(self) -> Iterator[VirtualService]:
         """A virtual service per listener, with its nodes. One whose last node is gone keeps its connections."""
