@@ -17,7 +17,7 @@ from ipaddress import ip_interface
 
 from dataplane.agents import kubelet
 from dataplane.agents.cloud.addresses import Assigned
-from dataplane.agents.cloud.controller import Cloud
+from dataplane.agents.cloud.controller import HEALTH_CHECK, Cloud
 from dataplane.agents.cloud.kinds import Delivery, kind_of
 from dataplane.agents.cloud.outside import OutsideBalancers
 from dataplane.agents.cni import bridge
@@ -152,8 +152,8 @@ class Agents:
 
     def outside(self) -> HostConfig:
         """The host that stands for everything outside."""
-        entrances = self.proxier.entrances(self.cloud.outages.dead)
-        return outside_config(self.state, self.options.mtu, entrances, self.balancers(), forwards=self._forwards)
+        entrances, balancers = self.proxier.entrances(), self.balancers()
+        return outside_config(self.state, self.options.mtu, entrances, balancers, forwards=self._forwards)
 
     def balancers(self) -> OutsideBalancers:
         """The external load balancers as the outside host has them now."""
@@ -185,7 +185,8 @@ class Agents:
     @property
     def not_modelled(self) -> Sequence[NotModelled]:
         """What the objects ask of the agents and does not happen."""
-        return (*self.proxier.not_modelled, *self.cloud.not_modelled)
+        of_proxies = [entry for entry in self.proxier.not_modelled if entry.field != HEALTH_CHECK]
+        return (*of_proxies, *self.cloud.not_modelled)
 
     def _network(self, node: NodeState) -> tuple[HostConfig, list[FdbEntry]]:
         """A node without its rules, and flanneld's forwarding entries."""

@@ -10,15 +10,19 @@ from dataclasses import dataclass, field
 
 from dataplane.agents.cloud.addresses import Assigned, balanced
 from dataplane.agents.cloud.balancer import Balancer, Front, Listener
+from dataplane.agents.cloud.entrances import entrance
 from dataplane.agents.cloud.kinds import Delivery, Kind, delivery
 from dataplane.agents.cloud.node_health import Finding, Outages, find
 from dataplane.agents.cloud.speaker import announcer
-from dataplane.agents.kubeproxy.health import to_be_deleted
+from dataplane.agents.kubeproxy.health import health_check_port, to_be_deleted
 from dataplane.agents.kubeproxy.proxier import Proxier
 from dataplane.cluster.addresses import place
+from dataplane.cluster.endpoints import service_ports
 from dataplane.cluster.objects import Address, ClusterState, NodeState, NotModelled, ServiceState
 
 EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
+HEALTH_CHECK = "spec.healthCheckNodePort"
+PROBED = "a connection to it is taken; who answers is the recording, `describe` tells what kube-proxy would say"
 Key = tuple[str, str]  # namespace, Service
 
 
@@ -100,6 +104,8 @@ class Cloud:
     def not_modelled(self) -> Iterator[NotModelled]:
         """What the balancers would do and do not, or cannot."""
         for service in self.state.services:
+            if health_check_port(service) and service_ports(service, service.ip_families[0]):
+                yield NotModelled(f"Service {service}", HEALTH_CHECK, PROBED)
             found = self.balancer(service) if balanced(service) else None
             if found is not None:
                 yield from _lacks(found)
@@ -117,7 +123,7 @@ class Cloud:
 
     def _announcer(self, service: ServiceState, address: Address, first: Address) -> NodeState | None:
         if self.kind.name == "none":
-            return self.proxier.entrance(service, address, self.outages.dead)
+            return entrance(self.proxier, service, address, self.outages.dead)
         alive = [node for node in self.state.nodes if _takes_part(node) and node.name not in self.outages.dead]
         slices = self.state.endpoints.get((service.namespace, service.name), ())
         return announcer(service, slices, first, alive)

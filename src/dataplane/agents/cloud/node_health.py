@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 
+from dataplane.agents.cloud.entrances import lets_in
 from dataplane.agents.cloud.kinds import Check
 from dataplane.agents.kubeproxy.health import HEALTHZ_PORT, LATE, health_check_port, healthz, service_health
 from dataplane.agents.kubeproxy.proxier import Proxier
@@ -63,7 +64,7 @@ def _node_port(service: ServiceState, node: NodeState, proxier: Proxier) -> Find
     port = next((port.node_port for port in service.ports if port.protocol == "TCP" and port.node_port), 0)
     if not port:
         return Finding(True, "no TCP NodePort to ask: taken for healthy")
-    if proxier.lets_in(service, node, port):
+    if lets_in(proxier, service, node, port):
         return Finding(True, f"TCP {port}: connected")
     return Finding(False, f"TCP {port}: refused, no endpoints")
 
@@ -72,6 +73,6 @@ def _watched(service: ServiceState, node: NodeState, proxier: Proxier) -> Findin
     """Known from the cluster's objects: under policy Local a node without endpoints is none."""
     if service.external_traffic_policy != "Local":
         return Finding(True, "policy Cluster")
-    if proxier.lets_in(service, node):
+    if lets_in(proxier, service, node):
         return Finding(True, "local endpoints")
     return Finding(False, "no local endpoints")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,9 +34,7 @@ from .options import ProxyOptions
 PortKey = tuple[str, str]  # namespace/name:port, protocol
 ServiceKey = tuple[str, str]  # namespace, name
 
-NO_HEALTH_CHECK = (
-    "a connection to it is taken; who answers is the recording, `describe` tells what kube-proxy would say"
-)
+NO_HEALTH_CHECK = "the port is open in the rules, but nothing answers the health check"
 NOT_CANONICAL = "iptables refuses the address, and kube-proxy 1.30 then programs nothing; taken without leading zeros"
 
 
@@ -110,7 +108,7 @@ class Proxier:
             fragment = shared.get(key)
             if fragment is None:
                 port = ports.by_key[key]
-                fragment = compile_port(self._choice(port, node), dialect, node_ip)
+                fragment = compile_port(self.choice(port, node), dialect, node_ip)
                 if not port.differs:
                     shared[key] = fragment
             fragments.append(fragment)
@@ -137,46 +135,22 @@ class Proxier:
                 found["nat", chain] += len(own.texts)
         return {key: found[key] for key in sorted(found) if found[key]}
 
-    def entrances(self, dead: Set[str] = frozenset()) -> Iterator[tuple[NodeState, ServicePortInfo]]:
-        """For each service port with external addresses of its own the first node that lets outsiders in.
-
-        dead: nodes that are none, unless there is no other."""
+    def entrances(self) -> Iterator[tuple[NodeState, ServicePortInfo]]:
+        """For each service port with external addresses of its own the first node that lets outsiders in."""
         for family in self.state.families:
             for port in self.ports(family):
                 if port.info.external_ips or port.info.load_balancer_ips:
-                    node = self._entrance(port, dead)
+                    node = self._entrance(port)
                     if node is not None:
                         yield node, port.info
 
-    def entrance(self, service: ServiceState, address: Address, dead: Set[str] = frozenset()) -> NodeState | None:
-        """The node through which outsiders reach an address of a Service."""
-        for port in self._service_ports(service, address.version):
-            node = self._entrance(port, dead)
-            if node is not None:
-                return node
-        return None
-
-    def lets_in(self, service: ServiceState, node: NodeState, node_port: int = 0) -> bool:
-        """Whether a node has endpoints for outsiders who come for a Service: through a NodePort, or through any port."""
-        return any(
-            self._choice(port, node).has_external
-            for family in service.ip_families
-            for port in self._service_ports(service, family)
-            if not node_port or port.info.node_port == node_port
-        )
-
-    def _service_ports(self, service: ServiceState, family: Family) -> Iterator[Proxied]:
-        ports = self.ports(family)
-        return (ports.by_key[key] for key in ports.by_service.get((service.namespace, service.name), ()))
-
-    def _entrance(self, port: Proxied, dead: Set[str]) -> NodeState | None:
+    def _entrance(self, port: Proxied) -> NodeState | None:
         nodes = [node for node in self.state.nodes if node.address(port.info.family) is not None]
-        nodes = [node for node in nodes if node.name not in dead] or nodes
         if port.info.external_local:
             # Any other node drops them. Where no node has an endpoint it does not matter which one refuses.
             names = {endpoint.endpoint.node for endpoint in port.endpoints}
             for node in nodes:
-                if node.name in names and self._choice(port, node).has_external:
+                if node.name in names and self.choice(port, node).has_external:
                     return node
         return nodes[0] if nodes else None
 
@@ -196,7 +170,8 @@ class Proxier:
                         found[service, endpoint.address] = NotModelled(service, "endpoints", why)
         return tuple(found.values())
 
-    def _choice(self, port: Proxied, node: NodeState) -> Choice:
+    def choice(self, port: Proxied, node: NodeState) -> Choice:
+        """The endpoints that a node uses for a service port."""
         endpoints = port.endpoints
         if port.differs:
             info = port.info
