@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING, Self
 
 from dataplane._fast.batch import PacketBatch
 from dataplane._fast.replay import Replay
+from dataplane.agents.cloud.addresses import Assigned
+from dataplane.agents.cloud.balancer import Balancer
+from dataplane.agents.cloud.kinds import honoured
+from dataplane.agents.kubeproxy.health import HealthAnswer, healthz, livez, service_health
 from dataplane.agents.node import Agents, Options
 from dataplane.agents.underlay import OUTSIDE, UNDERLAY
 from dataplane.capture import CaptureReader, CaptureWriter, FolderWriter, open_capture
@@ -53,11 +57,12 @@ class Cluster:
         seed: int = 0,
         mtu: int = 1500,
         kube_version: tuple[int, int] = (1, 30),
+        cloud: str = "none",
     ) -> None:
-        self.state = state
         self.seed = seed
-        self.options = Options(mode=mode, cni=cni, mtu=mtu, version=kube_version)
+        self.options = Options(mode=mode, cni=cni, mtu=mtu, version=kube_version, cloud=cloud, seed=seed)
         self.agents = Agents(state, self.options)
+        self.state = self.agents.state
         self.events: list[Event] = []
 
     @classmethod
@@ -70,17 +75,19 @@ class Cluster:
         seed: int = 0,
         mtu: int = 1500,
         kube_version: tuple[int, int] = (1, 30),
+        cloud: str = "none",
     ) -> Self:
         """Read manifests (files, folders, "-" for the standard input) and fill in what they leave out.
 
         mode: of kube-proxy, by default what its configuration among the manifests says.
         nodes: how many there are where the manifests state none. seed: of every choice that is drawn. mtu: of the nodes' underlay, bytes.
-        kube_version: of the proxies whose behaviour is followed.
+        kube_version: of the proxies whose behaviour is followed. cloud: the kind of the external load balancers, aws-nlb,
+        aws-classic, gcp, azure, metallb-l2 or none, which is a plain one at the addresses that the Services' status has.
         Raises ManifestError for what cannot be read or contradicts itself, ModelError for a mode or CNI plugin that is
         not modelled.
         """
         state = complete(load_manifests(list(paths)), nodes, seed=seed)
-        return cls(state, mode=mode, cni=cni, seed=seed, mtu=mtu, kube_version=kube_version)
+        return cls(state, mode=mode, cni=cni, seed=seed, mtu=mtu, kube_version=kube_version, cloud=cloud)
 
     @property
     def nodes(self) -> Sequence[NodeState]:
@@ -106,6 +113,7 @@ class Cluster:
         lines += [
             f"{n.object}: {n.field} not modelled: {n.why}"
             for n in dict.fromkeys((*self.state.not_modelled, *self.agents.not_modelled))
+            if not honoured(self.agents.cloud.kind, n.field)
         ]
         return lines
 
@@ -154,8 +162,32 @@ class Cluster:
             for delay, then in later:
                 order += 1
                 waiting.append((now + delay, order, then))
-        self.state = state
-        self.agents = Agents(state, self.options)
+        self.agents = Agents(state, self.options, self.agents.cloud.assigned)
+        self.state = self.agents.state
+
+    def health(self, node: str, service: str = "", path: str = "/healthz", time_ns: int = 0) -> HealthAnswer:
+        """What the node's kube-proxy answers over HTTP.
+
+        service: NAMESPACE/NAME, on its healthCheckNodePort; "" on port 10256, path /healthz or /livez. ModelError where
+        there is no such node or Service, or nobody answers.
+        """
+        known = self.agents.node(node)
+        if not service:
+            if path not in ("/healthz", "/livez"):
+                raise ModelError(f"kube-proxy answers /healthz and /livez on its port, not {path}")
+            return (healthz if path == "/healthz" else livez)(known, time_ns=time_ns)
+        namespace, _, name = service.partition("/")
+        found = self.state.service(namespace, name)
+        answer = service_health(self.state, found, known) if found is not None else None
+        if answer is None:
+            why = "there is no such Service" if found is None else "it has no healthCheckNodePort"
+            raise ModelError(f"Service {service} has no health check: {why}")
+        return answer
+
+    @property
+    def balancers(self) -> Sequence[Balancer]:
+        """The external load balancers of the Services, with what they think of each node."""
+        return tuple(self.agents.cloud.balancers())
 
     def timeline(
         self,
@@ -169,7 +201,8 @@ class Cluster:
         sync_delay: [NODE=]TIME[+JITTER], how long after a change kube-proxy writes it. Raises InputError.
         """
         delays = SyncDelays.parse([sync_delay] if isinstance(sync_delay, str) else sync_delay)
-        agents = Agents(self.state, self.options)
+        assigned = Assigned(self.agents.cloud.assigned)  # what comes later is given to each replay anew
+        agents = Agents(self.state, self.options, assigned)
         return Timeline(self.state, agents, fabric, events, delays, seed=self.seed, place=place)
 
     def replay(
@@ -199,7 +232,7 @@ class Cluster:
         A capture that ends badly is replayed up to there; the error is in `Result.error`. Raises CaptureError when
         nothing of it can be read, MappingError for a map that does not parse or names nothing.
         """
-        mappings = [parse_mapping(text, self.state) for text in maps]
+        mappings = [parse_mapping(text, self.state, self.agents.cloud.of) for text in maps]
         fabric = self.fabric()
         fabric.walk.link_delay = link_delay_ns
         replay = Replay(fabric.walk, fabric.ids[OUTSIDE])
@@ -233,7 +266,7 @@ class Cluster:
             replay.advance(fabric.walk.now + 10_000_000_000)
             if writer is not None:
                 writer.write(fabric.captured())
-        result = collect(self.state, fabric, replay, reader, error, self.notes + fabric.unmodelled, timeline)
+        result = collect(self.agents, fabric, replay, reader, error, self.notes + fabric.unmodelled, timeline)
         result.connections = tracked
         result.logged = fabric.logged()
         return result
@@ -253,6 +286,8 @@ class Cluster:
             for ingress in service.ingress:
                 if ingress.ip is not None:
                     replay.place(ingress.ip)
+        for address in self.agents.cloud.addresses():
+            replay.place(address)
 
 
 def _run_with_events(replay: Replay, batch: PacketBatch, timeline: Timeline) -> None:

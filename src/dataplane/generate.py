@@ -8,7 +8,7 @@ answers come from the address that it spoke to. TCP conversations open, carry da
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -20,6 +20,7 @@ from dataplane._fast.batch import HEADROOM, TAILROOM, PacketBatch
 from dataplane._fast.traffic import Traffic
 from dataplane.capture import CaptureWriter, PcapWriter
 from dataplane.cluster import ClusterState, PodState
+from dataplane.cluster.objects import Address
 from dataplane.errors import ModelError
 
 __all__ = ["IMIX", "Plan", "Recipe", "batches", "parse_mix", "parse_sizes", "plan", "write"]
@@ -89,7 +90,8 @@ class Recipe:
 class Plan:
     """The flows of a recipe, one entry per flow in each array (see `_fast.traffic.Traffic` for their shapes).
 
-    kind: 0 a pod to a Service, 1 a pod to a pod, 2 from outside through a NodePort.
+    kind: 0 a pod to a Service, 1 a pod to a pod, 2 from outside through a NodePort,
+    3 from outside through a load balancer.
     """
 
     recipe: Recipe
@@ -177,6 +179,10 @@ def write(plan: Plan, path: str | os.PathLike[str], progress: Callable[[int], No
         return writer.packets
 
 
+Front = tuple[Address, str, int]
+"""Where clients outside go to: a balancer's address, protocol and port."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Somewhere that packets go or come from; port 0 stands for a port drawn by the client."""
@@ -185,8 +191,11 @@ class _Place:
     port: int = 0
 
 
-def plan(state: ClusterState, recipe: Recipe) -> Plan:
-    """Draw the flows. Raises ModelError where the cluster has no pod or Service that the recipe needs."""
+def plan(state: ClusterState, recipe: Recipe, balancers: Sequence[Front] = ()) -> Plan:
+    """Draw the flows. balancers: where clients outside go to, where there is one for their protocol; else to NodePorts.
+
+    Raises ModelError where the cluster has no pod or Service that the recipe needs.
+    """
     random = np.random.default_rng(recipe.seed)
     flows = recipe.flows
     family = np.where(random.random(flows) < recipe.ipv6, np.uint8(6), np.uint8(4)).astype(np.uint8)
@@ -211,17 +220,21 @@ def plan(state: ClusterState, recipe: Recipe) -> Plan:
             services = _services(state, version, number)
             if not services:
                 kind[chosen & (kind == 0)] = 1
+            fronts = _fronts(balancers, version, number)
+            if fronts:
+                kind[chosen & (kind == 2)] = 3
             node_ports = _node_ports(state, version, number)
             if not node_ports and (chosen & (kind == 2)).any():
                 _stay_inside(chosen, kind, number, state, version, recipe)
-            for want, places in ((0, services), (1, _pod_ports(state, version, number)), (2, node_ports)):
+            kinds = (services, _pod_ports(state, version, number), node_ports, fronts)
+            for want, places in enumerate(kinds):
                 rows = np.flatnonzero(chosen & (kind == want))
                 if rows.size:
                     _draw(random, rows, places, destination, destination_port)
-        inside = np.flatnonzero(of_family & (kind != 2))
+        inside = np.flatnonzero(of_family & (kind < 2))
         _draw(random, inside, pods, source, None)
         _part_from_oneself(random, of_family & (kind == 1), source, destination, pods)
-        outside = np.flatnonzero(of_family & (kind == 2))
+        outside = np.flatnonzero(of_family & (kind >= 2))
         source[outside] = _outsiders(random, outside.size, version)
 
     packets = np.full(flows, recipe.packets // flows, np.int64)
@@ -305,6 +318,14 @@ def _node_ports(state: ClusterState, family: Family, protocol: int) -> list[_Pla
     ]
     addresses = [address.packed for node in state.nodes if (address := node.address(family)) is not None]
     return [_Place(address, port) for port in ports for address in addresses]
+
+
+def _fronts(balancers: Sequence[Front], family: Family, protocol: int) -> list[_Place]:
+    return [
+        _Place(address.packed, port)
+        for address, name, port in balancers
+        if address.version == family and _number(name) == protocol
+    ]
 
 
 def _number(protocol: str) -> int:

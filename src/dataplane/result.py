@@ -12,6 +12,7 @@ import numpy as np
 from dataplane._fast.reason import Reason, Verdict
 from dataplane._fast.replay import LeftOut
 from dataplane.agents.underlay import OUTSIDE
+from dataplane.balancing import BalancerRow, balancer_rows
 from dataplane.effects import ChangeRow, effect_columns, summary
 from dataplane.errors import CaptureError
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from dataplane._fast.batch import PacketBatch
     from dataplane._fast.replay import Replay
+    from dataplane.agents.node import Agents
     from dataplane.capture import CaptureReader
-    from dataplane.cluster import ClusterState
     from dataplane.datapath.connections import Connections
     from dataplane.datapath.fabric import Fabric
     from dataplane.datapath.log import Logged
@@ -194,6 +195,8 @@ class Result:
     error: CaptureError | None = None
     changes: list[ChangeRow] = field(default_factory=list)
     """What happened to the cluster meanwhile, in order, and to how many flows what."""
+    balancers: list[BalancerRow] = field(default_factory=list)
+    """The external load balancers as they were at the end, an entry per address."""
     connections: dict[str, Connections] = field(default_factory=dict)
     """Of the hosts that were asked for: what they tracked when the last packet had been sent."""
     logged: dict[str, tuple[Logged, ...]] = field(default_factory=dict)
@@ -227,21 +230,23 @@ class Result:
 class _Names:
     """What addresses and ports are called in the cluster."""
 
-    def __init__(self, state: ClusterState, fabric: Fabric) -> None:
+    def __init__(self, agents: Agents, fabric: Fabric) -> None:
         self.hosts = fabric.names
         self.pods: dict[Any, str] = {}
         self.nodes: dict[Any, str] = {}
         self.fronts: dict[tuple[Any, str, int], tuple[str, str, str]] = {}
-        self.add(state)
+        self.add(agents)
 
-    def add(self, state: ClusterState) -> None:
+    def add(self, agents: Agents) -> None:
         """Names of another state, where no earlier one has given them."""
+        state = agents.state
         self.pods = {ip: str(pod) for pod in state.pods if not pod.host_network for ip in pod.ips} | self.pods
         nodes = {ip: node.name for node in state.nodes for ip in (*node.addresses, *node.external_addresses)}
         self.nodes = nodes | self.nodes
         for service in state.services:
             addresses = [*service.cluster_ips, *service.external_ips]
             addresses += [ingress.ip for ingress in service.ingress if ingress.ip is not None]
+            addresses += agents.cloud.of(service)
             for port in service.ports:
                 for address in addresses:
                     text = f"{port.port}/{port.protocol}"
@@ -263,7 +268,7 @@ class _Names:
 
 
 def collect(
-    state: ClusterState,
+    agents: Agents,
     fabric: Fabric,
     replay: Replay,
     reader: CaptureReader,
@@ -272,9 +277,9 @@ def collect(
     timeline: Timeline | None = None,
 ) -> Result:
     """Put the replay's numbers under the cluster's names. timeline: what happened meanwhile."""
-    names = _Names(state, fabric)
+    names = _Names(agents, fabric)
     if timeline is not None:
-        names.add(timeline.state)
+        names.add(timeline.agents)
         names.pods = timeline.names | names.pods
     raw = replay.rows()
     columns = _columns(raw, names)
@@ -298,6 +303,7 @@ def collect(
     )
     services, paths = _rows(columns)
     result = Result(accounting, services, paths, columns, list(notes), _suggest(columns), error, changes=changes)
+    result.balancers = balancer_rows((agents if timeline is None else timeline.agents).cloud, fabric, timeline)
     ahead = [] if timeline is None else timeline.ahead
     if ahead:
         result.notes.append(f"{len(ahead)} changes of the script lie behind the last packet and did not happen")

@@ -11,13 +11,17 @@ then the proxies whose delay is over write their rules and make the kernel forge
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import ip_address
 from random import Random
 
+from dataplane.agents.cloud.node_health import Outages
+from dataplane.agents.cloud.opinions import Answer, Opinions
 from dataplane.agents.kubeproxy.cleanup import cleanup, everything
+from dataplane.agents.kubeproxy.health import LATE
 from dataplane.agents.kubeproxy.node_proxy import NodeProxy, Sync
 from dataplane.agents.node import Agents
 from dataplane.agents.underlay import OUTSIDE, UNDERLAY
@@ -27,7 +31,9 @@ from dataplane.cluster.events import Event
 from dataplane.cluster.node_changes import LoseNode, ProxyMode, RestartProxy, ReturnNode
 from dataplane.cluster.objects import Address, ClusterState, PodState
 from dataplane.datapath.fabric import Fabric
+from dataplane.datapath.ipvs_rows import begun
 from dataplane.errors import InputError, ModelError
+from dataplane.host.config import HostConfig
 from dataplane.host.iptables import Ruleset
 from dataplane.host.restore import Restore
 from dataplane.sync_delay import SyncDelays
@@ -56,6 +62,10 @@ class _Node:
     chance: Random
     pending: set[Key] = field(default_factory=set)
     scheduled: bool = False
+    waiting_since: int = 0
+    """When the first change came that the next sync takes up, ns."""
+    late: bool = False
+    """It has been waiting for so long that the proxy calls itself unhealthy."""
     full: bool = False
     """The next sync is a full one: the node's own object has changed."""
     down_until: int = 0
@@ -110,6 +120,13 @@ class Timeline:
         for name in self.delays.nodes:
             if name not in self._nodes:
                 raise ModelError(f"--sync-delay: no node {name!r}")
+        self._opinions = Opinions(agents.cloud, seed)
+        self._opinions.start()
+        self._outside: HostConfig | None = None
+        self._answers: set[int] = set()
+        """of what is queued: the answers to balancers"""
+        self.begun: Counter[tuple[Address, Address]] = Counter()
+        """(balancer, node) -> connections that it was given before it was taken out"""
         self._attached = {str(pod): pod for pod in agents.pods() if str(pod) in fabric.ids}
         self.names: dict[Address, str] = {}
         """What the addresses of pods that came later are called."""
@@ -142,8 +159,8 @@ class Timeline:
 
     @property
     def ahead(self) -> Sequence[int]:
-        """The times of what has not happened yet, in order."""
-        return sorted(time for time, _, _ in self._queue)
+        """The times of what has not happened yet, in order; balancers that have not made up their minds do not count."""
+        return sorted(time for time, order, _ in self._queue if order not in self._answers)
 
     def until(self, time: int) -> None:
         """Let everything happen that is due at `time` or before."""
@@ -174,6 +191,7 @@ class Timeline:
     def _happen(self, change: Change, now: int) -> None:
         before = self.state
         state, named, later = change.apply(before, self.seed)
+        state = self.agents.assigned(state)
         services = named if named is not None else changed_services(before, state)
         self.state = state
         self.agents.update(state, services)
@@ -207,6 +225,13 @@ class Timeline:
         if services:
             for name in self._nodes:
                 self._schedule(name, services, now)
+        everywhere = isinstance(change, LoseNode | RestartProxy) or before.nodes is not state.nodes
+        if everywhere:
+            self._outages(now)
+        self._ask(now, None if everywhere else set(services))
+        found = [s for key in services for s in (before.service(*key), state.service(*key)) if s is not None]
+        if everywhere or any(s.external_ips or s.ingress for s in found):
+            self._balance()
         for delay, following in later:
             self._at(now + delay, self._later(following))
 
@@ -217,21 +242,13 @@ class Timeline:
         return happen
 
     def _services(self, before: ClusterState, state: ClusterState, services: Iterable[Key]) -> None:
-        """Addresses that only rules know, and the routes that lead outsiders to them."""
-        outside = False
+        """Addresses that only rules know."""
         for key in services:
             old, new = before.service(*key), state.service(*key)
             if new is not None and new is not old:
-                for address in (*new.cluster_ips, *new.external_ips):
+                balancers = self.agents.cloud.of(new)
+                for address in (*new.cluster_ips, *new.external_ips, *balancers):
                     self._place(address, -1)
-                for ingress in new.ingress:
-                    if ingress.ip is not None:
-                        self._place(ingress.ip, -1)
-            outside = outside or any(
-                service is not None and bool(service.external_ips or service.ingress) for service in (old, new)
-            )
-        if outside:
-            self.fabric.reconfigure(OUTSIDE, self.agents.outside())
 
     # ---- pods and nodes --------------------------------------------------------------------------------------------
 
@@ -266,7 +283,7 @@ class Timeline:
         if added or gone:
             dirty |= self._nodes.keys()
             self.fabric.reconfigure(UNDERLAY, self.agents.underlay())
-            self.fabric.reconfigure(OUTSIDE, self.agents.outside())
+            self._outside = None
         for name in sorted(dirty & self._nodes.keys()):
             if not self._nodes[name].dead:
                 self.fabric.reconfigure(name, self.agents.network(name))
@@ -359,22 +376,36 @@ class Timeline:
         delay = self.delays.of(name)
         time = now + delay.fixed + (node.chance.randrange(delay.jitter + 1) if delay.jitter else 0)
         node.scheduled = True
+        node.waiting_since = now
         if time == now:
             self._sync(name, now)
         else:
+            if time - now > LATE:
+                self._at(now + LATE, lambda then: self._proxy_is_late(name, now, then))
             self._at(time, lambda then: self._sync(name, then))
+
+    def _proxy_is_late(self, name: str, since: int, now: int) -> None:
+        node = self._nodes.get(name)
+        if node is not None and node.scheduled and node.waiting_since == since:
+            node.late = True
+            self._outages(now)
+            self._ask(now, None, {name})
 
     def _sync(self, name: str, now: int) -> None:
         node = self._nodes.get(name)
         if node is None or node.idle or now < node.down_until:
             return
         node.scheduled = False
+        was_late, node.late = node.late, False
         pending, node.pending = node.pending, set()
         if node.full:
             node.full = False
             self._write(name, node.proxy.node_changed(node.proxy.node, now), now)
         else:
             self._write(name, node.proxy.sync(pending, now), now)
+        if was_late:
+            self._outages(now)
+        self._ask(now, None if was_late else pending, {name})
 
     def _restart_proxies(self, change: RestartProxy, now: int) -> None:
         for name, node in self._nodes.items():
@@ -392,8 +423,10 @@ class Timeline:
             if node is None or node.idle or now < node.down_until:
                 return
             node.pending.clear()
-            node.scheduled = node.full = False
+            node.scheduled = node.full = node.late = False
             self._write(name, node.proxy.restart(now), now)
+            self._outages(now)
+            self._ask(now, None, {name})
 
         return start
 
@@ -436,6 +469,48 @@ class Timeline:
             running.restore(sync.restore)
             for delete in sync.forget:
                 running.delete_connections(delete, now)
+
+    # ---- balancers -------------------------------------------------------------------------------------------------
+
+    def _ask(self, now: int, services: Set[Key] | None, nodes: Set[str] | None = None) -> None:
+        """Balancers ask nodes: what they learn by it they learn when they have asked often enough."""
+        late = {name for name in (self._nodes if nodes is None else nodes) if self._nodes[name].scheduled}
+        for due, answer in self._opinions.ask(now, late, services, nodes):
+            self._answers.add(self._order)
+            self._at(due, self._answered(answer))
+
+    def _outages(self, now: int) -> None:
+        dead = {name for name, node in self._nodes.items() if node.dead}
+        silent = {name for name, node in self._nodes.items() if now < node.down_until}
+        late = {name for name, node in self._nodes.items() if node.late}
+        self.agents.cloud.outages = Outages(dead, silent, late)
+
+    def _answered(self, answer: Answer) -> _Action:
+        def happen(now: int) -> None:
+            told = self._opinions.settle(answer)
+            if told:
+                self.happened.append(Happened(now, told, frozenset({answer.service}), {}))
+                self._balance()
+
+        return happen
+
+    def _balance(self) -> None:
+        """The outside host learns which nodes its balancers send to."""
+        before, config = self._outside, self.agents.outside()
+        if before is not None and config == before:
+            return
+        self._outside = config
+        running = self.fabric.running(OUTSIDE)
+        if config.ipvs != running.config.ipvs:
+            for service, server, count in begun(running.host.balancer, running.config):
+                kept = next((s for s in config.ipvs if s.key == service.key), None)
+                if kept is None or server.endpoint not in {s.endpoint for s in kept.servers}:
+                    assert service.address is not None
+                    self.begun[service.address, server.address] += count
+            running.balance(config.ipvs)
+        for restore in self.agents.balancers().restores() if config.iptables is not None else ():
+            running.restore(restore)
+        self.fabric.reconfigure(OUTSIDE, config)
 
 
 def changed_services(before: ClusterState, after: ClusterState) -> frozenset[Key]:

@@ -56,7 +56,7 @@ def fields(text: str) -> dict[str, str]:
 
 def test_a_service_as_kubectl_describes_it(capsys: pytest.CaptureFixture[str], shop: str) -> None:
     text = describe(capsys, "service", "web", "-n", "shop", manifests=shop)
-    lines = text[: text.index("Rendered as")].splitlines()
+    lines = text[: text.index("Load Balancer:")].splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "Name", "Namespace", "Labels", " " * 29 + "tier=front", "Annotations", "Selector", "Type", "IP Family Policy",
         "IP Families", "IP", "IPs", "External IPs", "LoadBalancer Ingress", "Port", "TargetPort", "NodePort",

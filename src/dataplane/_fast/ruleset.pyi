@@ -61,7 +61,8 @@ class OpKind(IntEnum):
     OP_SCTP_CHUNKS = 22
     OP_MAC = 23
     OP_CT_LABEL = 24
-    OP_IPVS = 25
+    OP_SOCKET = 25
+    OP_IPVS = 26
 
 class IpvsAsk(IntEnum):
     ASK_IPVS = 1
@@ -104,6 +105,10 @@ class TargetKind(IntEnum):
     TARGET_TRACE = 20
     TARGET_SET = 21
     TARGET_ZONE = 22
+
+class SocketFlag(IntEnum):
+    SOCKET_TRANSPARENT = 1
+    SOCKET_NO_WILDCARD = 2
 
 class RpfilterFlag(IntEnum):
     RPFILTER_LOOSE = 1

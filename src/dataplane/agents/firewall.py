@@ -18,6 +18,7 @@ from dataplane.host.iptables import Chain, Rule, Ruleset, Table
 
 # In the order in which iptables-save prints the tables (nft back end), each with its built-in chains in hook order.
 BUILT_IN: Mapping[str, tuple[str, ...]] = {
+    "raw": ("PREROUTING", "OUTPUT"),
     "mangle": ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"),
     "filter": ("INPUT", "FORWARD", "OUTPUT"),
     "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"),

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 
 from dataplane.agents import kubelet
+from dataplane.agents.cloud.addresses import Assigned
+from dataplane.agents.cloud.controller import HEALTH_CHECK, Cloud
+from dataplane.agents.cloud.kinds import Delivery, kind_of
+from dataplane.agents.cloud.outside import OutsideBalancers
 from dataplane.agents.cni import bridge
 from dataplane.agents.cni.flannel import NET_CONF, Flannel, flannel_options
 from dataplane.agents.firewall import Firewall, without_collection
@@ -48,7 +52,8 @@ class Options:
     """What the objects of a cluster do not say about its machines.
 
     mode: kube-proxy's mode, "" for what its configuration says. mtu: of the nodes' eth0. cpus: per node, which
-    kube-proxy multiplies into nf_conntrack_max. version: the Kubernetes minor version.
+    kube-proxy multiplies into nf_conntrack_max. version: the Kubernetes minor version. cloud: the kind of the external
+    load balancers (agents/cloud/kinds.py). seed: of the order in which these choose from the nodes.
     """
 
     mode: str = ""
@@ -56,6 +61,8 @@ class Options:
     mtu: int = 1500
     cpus: int = 4
     version: tuple[int, int] = (1, 30)
+    cloud: str = "none"
+    seed: int = 0
 
 
 class Agents:
@@ -65,9 +72,10 @@ class Agents:
     an agent's configuration document that cannot be what it says.
     """
 
-    def __init__(self, state: ClusterState, options: Options | None = None) -> None:
-        self.state = state
+    def __init__(self, state: ClusterState, options: Options | None = None, assigned: Assigned | None = None) -> None:
         self.options = options or Options()
+        kind, assigned = kind_of(self.options.cloud), assigned or Assigned()
+        self.state = state = assigned.assign(kind, state)
         self.proxy = proxy_options(_config(state, "KubeProxyConfiguration"))
         mode = self.options.mode or self.proxy.mode
         if mode != "iptables":
@@ -79,6 +87,10 @@ class Agents:
                 raise ModelError(f"a node named {node.name!r} cannot be told from the host of that name")
         self.proxier = Proxier(state, self.proxy, self.options.version)
         self.flannel = Flannel(state, flannel_options(_config(state, NET_CONF), state), ETH0, self.options.mtu)
+        self.cloud = Cloud(kind, self.proxier, assigned, self.options.seed)
+        self._forwards = kind.delivery is not Delivery.ONE_NODE or any(
+            front.delivery is not Delivery.ONE_NODE for found in self.cloud.balancers() for front in found.fronts
+        )
         self._gateways = {family: gateway(state, family) for family in state.families}
 
     def update(self, state: ClusterState, services: Iterable[tuple[str, str]]) -> None:
@@ -141,7 +153,18 @@ class Agents:
 
     def outside(self) -> HostConfig:
         """The host that stands for everything outside."""
-        return outside_config(self.state, self.options.mtu, self.proxier.entrances())
+        entrances, balancers = self.proxier.entrances(), self.balancers()
+        return outside_config(self.state, self.options.mtu, entrances, balancers, forwards=self._forwards)
+
+    def balancers(self) -> OutsideBalancers:
+        """The external load balancers as the outside host has them now."""
+        own = {f: found for f in self.state.families if (found := gateway(self.state, f, 1)) is not None}
+        subnets = {f: subnet for f in self.state.families if (subnet := self.state.node_subnet(f)) is not None}
+        return OutsideBalancers(tuple(self.cloud.balancers()), subnets, own, self.cloud.gone())
+
+    def assigned(self, state: ClusterState) -> ClusterState:
+        """The state with the addresses that the cloud gives to balancers which have come."""
+        return self.cloud.assigned.assign(self.cloud.kind, state)
 
     def underlay(self) -> HostConfig:
         """The switch between the nodes."""
@@ -163,7 +186,8 @@ class Agents:
     @property
     def not_modelled(self) -> Sequence[NotModelled]:
         """What the objects ask of the agents and does not happen."""
-        return self.proxier.not_modelled
+        of_proxies = [entry for entry in self.proxier.not_modelled if entry.field != HEALTH_CHECK]
+        return (*of_proxies, *self.cloud.not_modelled)
 
     def _network(self, node: NodeState) -> tuple[HostConfig, list[FdbEntry]]:
         """A node without its rules, and flanneld's forwarding entries."""

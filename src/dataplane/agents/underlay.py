@@ -12,16 +12,17 @@ only, so clients on the nodes' own IPv6 subnet are reached through the gateway a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 
+from dataplane.agents.cloud.outside import OutsideBalancers
 from dataplane.agents.forwarding import own_entries
 from dataplane.agents.identity import stable_mac
 from dataplane.cluster.endpoints import ServicePortInfo
 from dataplane.cluster.objects import ClusterState, Family, NodeState
 from dataplane.errors import ModelError
-from dataplane.host.config import Address, Bridge, BridgePort, HostConfig, IPAddress, IPInterface, Link, Route
+from dataplane.host.config import Address, Bridge, BridgePort, HostConfig, IPInterface, IPNetwork, Link, Route
 
 UNDERLAY, OUTSIDE = "underlay", "outside"
 ETH0 = "eth0"
@@ -38,8 +39,8 @@ class Wire:
     interface_b: str
 
 
-def gateway(state: ClusterState, family: Family) -> IPInterface | None:
-    """The outside host's address on the nodes' subnet: the first one that no node has."""
+def gateway(state: ClusterState, family: Family, passed: int = 0) -> IPInterface | None:
+    """The outside host's address on the nodes' subnet: the first one that no node has, or with `passed` a later one."""
     subnet = state.node_subnet(family)
     if subnet is None:
         return None
@@ -48,7 +49,9 @@ def gateway(state: ClusterState, family: Family) -> IPInterface | None:
     for number in range(first, int(subnet.broadcast_address) + 1):
         value = ip_interface((number, subnet.prefixlen))
         if value.ip not in taken:
-            return value
+            if not passed:
+                return value
+            passed -= 1
     raise ModelError(f"the nodes' subnet {subnet} has no address left for the gateway")
 
 
@@ -93,13 +96,18 @@ def underlay_config(state: ClusterState, mtu: int) -> HostConfig:
 
 
 def outside_config(
-    state: ClusterState, mtu: int, entrances: Iterable[tuple[NodeState, ServicePortInfo]] = ()
+    state: ClusterState,
+    mtu: int,
+    entrances: Iterable[tuple[NodeState, ServicePortInfo]] = (),
+    balancers: OutsideBalancers | None = None,
+    *,
+    forwards: bool = False,
 ) -> HostConfig:
     """The outside host.
 
-    entrances: the node through which outsiders reach a service port by an address of its own (external IPs, load
-    balancer VIPs); the first one named for an address has it. It is the plainest of balancers: it keeps the client's
-    address and never changes its mind.
+    entrances: the node through which outsiders reach a service port by its external IPs; the first one named for an
+    address has it. balancers: of Services of type LoadBalancer, which have their own. forwards: one
+    of them does more than to route.
     """
     ipv6 = 6 in state.families
     links = [Link.lo(), Link(ETH0, index=2, mac=stable_mac(OUTSIDE), mtu=mtu)]
@@ -115,7 +123,12 @@ def outside_config(
     # A router that knows nothing of the cluster's own addresses; nor may they count as the outside's.
     for network in (*state.cluster_cidrs, *state.service_cidrs):
         routes.append(Route.of(network, type="blackhole"))
-    routes += _balanced(state, entrances)
+    own = {address for node in state.nodes for address in node.addresses}
+    found: dict[IPNetwork, Route] = {}
+    for route in (*(balancers.routes(ETH0) if balancers else ()), *_entered(entrances)):
+        if route.destination.network_address not in own:
+            found.setdefault(route.destination, route)
+    routes += found.values()
     config = HostConfig(
         OUTSIDE,
         tuple(links),
@@ -131,20 +144,19 @@ def outside_config(
             "net.ipv6.conf.all.disable_ipv6": "0" if ipv6 else "1",
             "net.ipv6.conf.default.disable_ipv6": "0" if ipv6 else "1",
         },
-    ).completed()
+    )
+    if balancers is not None and forwards:
+        config = balancers.equip(config, ETH0)
+    config = config.completed()
     return config.with_(fdb=tuple(own_entries(config)))
 
 
-def _balanced(state: ClusterState, entrances: Iterable[tuple[NodeState, ServicePortInfo]]) -> list[Route]:
-    own = {address for node in state.nodes for address in node.addresses}
-    routes: dict[IPAddress, Route] = {}
+def _entered(entrances: Iterable[tuple[NodeState, ServicePortInfo]]) -> Iterator[Route]:
     for node, port in entrances:
         via = node.address(port.family)
         if via is not None:
-            for address in (*port.external_ips, *port.load_balancer_ips):
-                if address not in own:
-                    routes.setdefault(address, Route.of(ip_network(address), ETH0, via))
-    return list(routes.values())
+            for address in port.external_ips:
+                yield Route.of(ip_network(address), ETH0, via)
 
 
 def topology(state: ClusterState, pods: Iterable[tuple[str, str, str, str]]) -> list[Wire]:

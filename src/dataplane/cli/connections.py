@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from dataplane.cli import EXPECTED, FAILED
-from dataplane.cli.options import Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
+from dataplane.cli.options import Cloud, Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
 from dataplane.cli.progress import progress
 from dataplane.emulation import Cluster
 from dataplane.errors import InputError
@@ -32,6 +32,7 @@ def connections(
     nodes: Nodes = 3,
     mtu: Mtu = 1500,
     seed: Seed = 0,
+    cloud: Cloud = "none",
     map: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="FROM=TO")] = (),
     events: Annotated[str | None, Parameter(metavar="FILE")] = None,
     sync_delay: Annotated[
@@ -63,7 +64,7 @@ def connections(
     if events is None and sync_delay:
         raise InputError("connections", field="--sync-delay", message="goes with --events")
     loaded = Cluster.load(
-        *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, kube_version=version(kube_version)
+        *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, cloud=cloud, kube_version=version(kube_version)
     )
     loaded.agents.node(node)
     with progress(None, "packets") as advance:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from dataplane.agents.cloud.kinds import Delivery, honoured
+from dataplane.agents.kubeproxy.health import HEALTHZ_PORT, HealthAnswer, health_check_port, service_health
 from dataplane.cli import EXPECTED
-from dataplane.cli.options import Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
+from dataplane.cli.options import Cloud, Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
 from dataplane.cli.table import aligned
 from dataplane.cluster import NodeState, NotModelled, PodState, ServiceState
 from dataplane.cluster.descriptions import node_lines, pod_lines, service_lines
@@ -35,6 +38,7 @@ def describe(
     nodes: Nodes = 3,
     mtu: Mtu = 1500,
     seed: Seed = 0,
+    cloud: Cloud = "none",
 ) -> int:
     """Show one object as `kubectl describe` does, what the agents of a node make of it, and what has no effect here.
 
@@ -58,7 +62,7 @@ def describe(
     if wanted.name not in DESCRIBED:
         raise ModelError(f"{wanted.name} cannot be described; {', '.join(DESCRIBED)} can")
     loaded = Cluster.load(
-        *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, kube_version=version(kube_version)
+        *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, cloud=cloud, kube_version=version(kube_version)
     )
     where = None if all_namespaces else namespace
     place = node or loaded.nodes[0].name
@@ -82,9 +86,37 @@ def _service(loaded: Cluster, service: ServiceState, node: str) -> Iterator[str]
     for family, tool in TOOLS.items():
         made = loaded.agents.proxier.rendered(loaded.agents.node(node), family, service.namespace, service.name)
         rows += [(tool, table, chain, str(count)) for (table, chain), count in made.items()]
+    yield from _balancer(loaded, service)
     if not rows:
-        return _rendered("nothing: kube-proxy leaves it alone", (), [])
-    return _rendered(f"kube-proxy's rules on {node}", CHAINS, rows)
+        yield from _rendered("nothing: kube-proxy leaves it alone", (), [])
+        return
+    yield from _rendered(f"kube-proxy's rules on {node}", CHAINS, rows)
+
+
+def _balancer(loaded: Cluster, service: ServiceState) -> Iterator[str]:
+    """The load balancer outside, its nodes, and what kube-proxy answers on them."""
+    cloud = loaded.agents.cloud
+    balancer = cloud.balancer(service) if service.type == "LoadBalancer" else None
+    checked = health_check_port(service) > 0
+    if balancer is None and not checked:
+        return
+    for front in balancer.fronts if balancer is not None else ():
+        yield f"Load Balancer: {cloud.kind.title}, {front.address} {front.delivery.value}"
+        if front.delivery is Delivery.ONE_NODE:
+            yield f"  Announced by: {front.announcer.name if front.announcer is not None else '<none>'}"
+    if balancer is not None and balancer.open:
+        yield "  No node is healthy, so all receive"
+    nodes = sorted(balancer.nodes, key=lambda node: node.index) if balancer is not None else loaded.nodes
+    rows = []
+    for node in nodes:
+        found = balancer.findings[node.name] if balancer is not None else None
+        answer = loaded.health(node.name, str(service)) if checked else None
+        row = [node.name]
+        if found is not None:
+            row += ["yes" if found.healthy else "no", found.why]
+        rows.append([*row, _one_line(answer) if answer is not None else ""])
+    header = ["Node", *(("Healthy", "Why") if balancer is not None else ()), "kube-proxy Answers" if checked else ""]
+    yield from _table([name for name in header if name], [[cell for cell in row if cell] for row in rows])
 
 
 def _pod(loaded: Cluster, pod: PodState, node: str) -> Iterator[str]:
@@ -126,24 +158,48 @@ def _node(loaded: Cluster, node: NodeState, _: str) -> Iterator[str]:
         ("bridge", "fdb", config.fdb),
     ):
         rows.append((tool, table, "", str(len(entries))))
-    return _rendered("what the tools print there", ("Tool", "Table", "Chains", "Entries"), rows)
+    yield from _health(loaded, node)
+    yield from _rendered("what the tools print there", ("Tool", "Table", "Chains", "Entries"), rows)
+
+
+def _health(loaded: Cluster, node: NodeState) -> Iterator[str]:
+    """What the node's kube-proxy answers over HTTP."""
+    rows = [
+        (str(HEALTHZ_PORT), path, str(answer.status), answer.body)
+        for path in ("/healthz", "/livez")
+        for answer in [loaded.health(node.name, path=path)]
+    ]
+    for service in loaded.services:
+        answer = service_health(loaded.state, service, node)
+        if answer is not None:
+            rows.append((str(health_check_port(service)), "/", str(answer.status), _one_line(answer)))
+    yield "kube-proxy Answers:"
+    yield from _table(("Port", "Path", "Status", "Body"), rows)
 
 
 def _rendered(what: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     # No tab: what stands above does not widen the table below.
     yield f"Rendered as: {what}"
     if rows:
-        yield "  " + "\t".join(header)
-        yield "  " + "\t".join("-" * len(name) for name in header)
-        for row in rows:
-            yield "  " + "\t".join(row)
+        yield from _table(header, rows)
+
+
+def _one_line(answer: HealthAnswer) -> str:
+    return json.dumps(json.loads(answer.body))
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "  " + "\t".join(header)
+    yield "  " + "\t".join("-" * len(name) for name in header)
+    for row in rows:
+        yield "  " + "\t".join(row)
 
 
 def _not_modelled(loaded: Cluster, named: str) -> Iterator[str]:
     entries: list[NotModelled] = [
         entry
         for entry in dict.fromkeys((*loaded.state.not_modelled, *loaded.agents.not_modelled))
-        if entry.object == named
+        if entry.object == named and not honoured(loaded.agents.cloud.kind, entry.field)
     ]
     if not entries:
         yield "Not modelled: <none>"

@@ -9,15 +9,17 @@ import numpy as np
 from cyclopts import Parameter, validators
 
 from dataplane import generate as traffic
+from dataplane.agents.node import Agents, Options
 from dataplane.cli import EXPECTED
-from dataplane.cli.options import Manifests, Nodes, Seed, load
+from dataplane.cli.options import Cloud, Manifests, Nodes, Seed, load
 from dataplane.cli.progress import progress
 from dataplane.cli.table import columns
+from dataplane.cluster import ClusterState
 from dataplane.errors import InputError
 
 Share = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
 Count = Annotated[int, Parameter(validator=validators.Number(gte=1))]
-KINDS = (("pod", "Service"), ("pod", "pod"), ("outside", "NodePort"))
+KINDS = (("pod", "Service"), ("pod", "pod"), ("outside", "NodePort"), ("outside", "LoadBalancer"))
 
 
 def generate(
@@ -36,6 +38,7 @@ def generate(
     rate: float = 100_000,
     nodes: Nodes = 3,
     seed: Seed = 0,
+    cloud: Cloud = "none",
 ) -> int:
     """Make a large capture for a cluster: conversations of its pods, and of clients outside, in both directions.
 
@@ -54,7 +57,7 @@ def generate(
     services
         Share of the flows that go to Services; the others go from pod to pod.
     external
-        Share of the flows that come from outside, through a NodePort.
+        Share of the flows that come from outside: with --cloud to load balancers, else to NodePorts.
     ipv6
         Share of the flows in IPv6.
     concurrent
@@ -77,7 +80,8 @@ def generate(
         )
     except ValueError as error:
         raise InputError("generate", message=str(error)) from None
-    plan = traffic.plan(load(cluster, nodes, seed), recipe)
+    state = load(cluster, nodes, seed, cloud)
+    plan = traffic.plan(state, recipe, fronts(state, cloud, seed) if cloud != "none" else ())
     with progress(packets, "packets") as advance:
         traffic.write(plan, out, advance)
     counts = [(plan.kind == kind, *names) for kind, names in enumerate(KINDS)]
@@ -95,3 +99,15 @@ def generate(
     text = columns(("from", "to", "family", "flows", "packets"), (row for row in rows if row[3]), ("flows", "packets"))
     print(text, end="", file=sys.stderr if out == "-" else sys.stdout)
     return EXPECTED
+
+
+def fronts(state: ClusterState, cloud: str, seed: int) -> list[traffic.Front]:
+    """What the load balancers of a cloud listen on, of Services that have a node to send to."""
+    agents = Agents(state, Options(cloud=cloud, seed=seed))
+    return [
+        (front.address, listener.protocol, listener.port)
+        for balancer in agents.cloud.balancers()
+        for front in balancer.fronts
+        for listener in balancer.listeners
+        if balancer.receives(front) and not balancer.open
+    ]

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from dataplane.cli import EXPECTED
-from dataplane.cli.options import Manifests, Nodes, Seed, load
+from dataplane.cli.options import Cloud, Manifests, Nodes, Seed, load
 from dataplane.cli.table import columns, comma_separated, structured
 from dataplane.cluster import ClusterState
 from dataplane.cluster.tables import Resource, resource, select, table
@@ -42,6 +42,7 @@ def get(
     no_headers: Annotated[bool, Parameter(negative=())] = False,
     nodes: Nodes = 3,
     seed: Seed = 0,
+    cloud: Cloud = "none",
 ) -> int:
     """Show objects of a cluster: those that are stated, with what the cluster would fill in, and those that it makes.
 
@@ -61,7 +62,7 @@ def get(
         Leave the headings out.
     """
     wanted = parse(kinds, names)
-    state = load(cluster, nodes, seed)
+    state = load(cluster, nodes, seed, cloud)
     where = None if all_namespaces else namespace
     chosen = [(want, select(state, want.resource, where, want.names)) for want in wanted]
     found = [(want, items) for want, items in chosen if items]

@@ -6,10 +6,12 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from dataplane.agents.cloud.addresses import Assigned
+from dataplane.agents.cloud.kinds import honoured, kind_of
 from dataplane.cluster import ClusterState, complete, load_manifests
 from dataplane.errors import InputError
 
@@ -36,6 +38,13 @@ Mode = Annotated[
     ),
 ]
 Cni = Annotated[str, Parameter(help="What connects the pods: flannel; its backend is what its net-conf.json says.")]
+Cloud = Annotated[
+    Literal["none", "aws-nlb", "aws-classic", "gcp", "azure", "metallb-l2"],
+    Parameter(
+        negative=(),
+        help="What the load balancers outside are. none: a plain one, at the addresses that the status of Services has.",
+    ),
+]
 Mtu = Annotated[int, Parameter(help="Of the nodes' network, in bytes.")]
 KubeVersion = Annotated[
     str,
@@ -55,15 +64,20 @@ def version(text: str) -> tuple[int, int]:
     return 1, int(match[1])
 
 
-def load(manifests: list[str], nodes: int, seed: int = 0) -> ClusterState:
-    """The completed cluster, and on the standard error what of the manifests plays no part."""
-    state = complete(load_manifests(manifests), nodes=nodes, seed=seed)
+def load(manifests: list[str], nodes: int, seed: int = 0, cloud: str = "none") -> ClusterState:
+    """The completed cluster with its load balancers, and on the standard error what of the manifests plays no part."""
+    kind = kind_of(cloud)
+    state = Assigned().assign(kind, complete(load_manifests(manifests), nodes=nodes, seed=seed))
     report(state.warnings)
     report(
         f"ignored: {item.kind} {item.name} ({item.file}, document {item.document}): {item.why}"
         for item in state.ignored
     )
-    report(f"not modelled: {item.object}: {item.field}: {item.why}" for item in state.not_modelled)
+    report(
+        f"not modelled: {item.object}: {item.field}: {item.why}"
+        for item in state.not_modelled
+        if not honoured(kind, item.field)
+    )
     return state
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from dataplane.cli import EXPECTED
-from dataplane.cli.options import Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
+from dataplane.cli.options import Cloud, Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
 from dataplane.emulation import Cluster
 from dataplane.errors import InputError
 from dataplane.host import HostConfig
@@ -33,6 +33,7 @@ def render(
     nodes: Nodes = 3,
     mtu: Mtu = 1500,
     seed: Seed = 0,
+    cloud: Cloud = "none",
 ) -> int:
     """Print the configuration that a node or a pod of a cluster has, as the real tools would print it there.
 
@@ -55,7 +56,7 @@ def render(
     if as_ and as_ not in FORMATS:
         raise InputError("render", field="--as", message=f"{as_!r} is none of {', '.join(FORMATS)}")
     loaded = Cluster.load(
-        *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, kube_version=version(kube_version)
+        *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, cloud=cloud, kube_version=version(kube_version)
     )
     config = loaded.host_config(node) if node else _pod(loaded, pod)
     report(loaded.notes)

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from dataplane.agents.cloud.kinds import Delivery
+from dataplane.balancing import BalancerRow
 from dataplane.cli import EXPECTED, FAILED, UNEXPECTED
-from dataplane.cli.options import Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
+from dataplane.cli.options import Cloud, Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
 from dataplane.cli.progress import progress
 from dataplane.cli.table import columns, comma_separated, structured
 from dataplane.effects import EFFECTS, MOVED, RESET, affected
@@ -39,6 +41,7 @@ def replay(
     nodes: Nodes = 3,
     mtu: Mtu = 1500,
     seed: Seed = 0,
+    cloud: Cloud = "none",
     map: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="FROM=TO")] = (),
     write: Annotated[str | None, Parameter(name=["--write", "-w"], metavar="OUT")] = None,
     capture_: Annotated[str, Parameter(name="--capture", metavar="PLACES")] = "*",
@@ -68,7 +71,8 @@ def replay(
         The interface of the host at which the capture arrives.
     map
         FROM=TO, as often as needed: an address, network or ADDRESS:PORT of the capture, and its place in the cluster:
-        pods:NAMESPACE/PATTERN (in turn), pod:NAMESPACE/NAME, svc:NAMESPACE/NAME[:PORT], node:NAME, outside, an address.
+        pods:NAMESPACE/PATTERN (in turn), pod:NAMESPACE/NAME, svc:NAMESPACE/NAME[:PORT], lb:NAMESPACE/NAME[:PORT] (its load
+        balancer), node:NAME, outside, an address.
     write
         The capture to write, a pcapng with an interface per place; a folder (with a slash) for a pcap per place.
     capture_
@@ -95,7 +99,14 @@ def replay(
             if events is None and sync_delay:
                 raise InputError("replay", field="--sync-delay", message="goes with --events")
             loaded = Cluster.load(
-                *cluster, mode=mode, cni=cni, nodes=nodes, seed=seed, mtu=mtu, kube_version=version(kube_version)
+                *cluster,
+                mode=mode,
+                cni=cni,
+                nodes=nodes,
+                seed=seed,
+                mtu=mtu,
+                cloud=cloud,
+                kube_version=version(kube_version),
             )
             result = loaded.replay(
                 capture,
@@ -171,10 +182,42 @@ def text(result: Result, form: Form) -> str:
         header = ("PATH", "PORT", "PACKETS", "FLOWS", "VERDICT")
         rows = [(row.name, row.port, row.packets, row.flows, row.verdict) for row in result.paths]
         parts.append(columns(header, rows, NUMBERS))
+    if any(row.kind != "none" or row.delivery is not Delivery.ONE_NODE for row in result.balancers):
+        parts.append(balancers(result))
     if result.changes:
         parts.append(changes(result))
     parts.append(result.accounting.line() + "\n")
     return "\n".join(parts)
+
+
+def balancers(result: Result) -> str:
+    """The load balancers at the end: how they deliver, and the nodes behind them with the connections each was given."""
+    header = ("LOAD BALANCER", "ADDRESS", "PORTS", "KIND", "SENDS TO", "POD SEES", "NODES")
+    return columns(header, [_balancer(row) for row in result.balancers])
+
+
+def _balancer(row: BalancerRow) -> tuple[object, ...]:
+    sends = {
+        Delivery.ONE_NODE: "one node, as it is",
+        Delivery.DIRECT: "nodes, as it is (DSR)",
+        Delivery.NODE_PORT: "NodePorts",
+        Delivery.PROXY: "NodePorts",
+    }[row.delivery]
+    one = row.delivery is Delivery.ONE_NODE
+    shown = [str(node) for node in row.nodes if node.receives or not node.healthy or (not one and node.connections)]
+    if one and not any(node.receives for node in row.nodes):
+        shown.insert(0, "none announces it")
+    if row.fails_open:
+        shown.insert(0, "no node is healthy, so all receive")
+    return (
+        f"{row.namespace}/{row.service}",
+        row.address,
+        row.ports or "<none>",
+        row.kind,
+        sends,
+        row.pod_sees,
+        ", ".join(shown) or "<none>",
+    )
 
 
 def changes(result: Result, most: int = 20) -> str:
@@ -250,6 +293,7 @@ def _plain(result: Result) -> dict[str, Any]:
         "asExpected": result.as_expected,
         "services": [plain(row) for row in result.services],
         "paths": [plain(row) for row in result.paths],
+        "balancers": [row.as_dict() for row in result.balancers],
         "changes": [
             {"at": row.time, "change": row.change, "flows": {name: n for name, n in row.effects.items() if n}}
             for row in result.changes

@@ -16,7 +16,7 @@ NAMES = "names are not resolved, a capture holds addresses"
 PLACED = "pods without a node are placed round robin, by nodeName, nodeSelector and taints alone"
 READY = "probes are not run: a pod whose status does not say otherwise is ready"
 HOST_PORT = "host ports (the portmap plugin) are not modelled"
-BALANCER = "no load balancer is modelled: status.loadBalancer says what it would be given"
+BALANCER = "what a load balancer is and does follows from --cloud and status.loadBalancer"
 DEVICE = "a pod has one interface and no traffic shaping"
 
 POD_ANNOTATIONS = {

@@ -8,6 +8,7 @@ from dataplane._fast.ipvs import Balancer
 from dataplane.datapath.compile_ipvs import SECOND, key_of
 from dataplane.errors import ModelError
 from dataplane.host.config import HostConfig
+from dataplane.host.ipvs import RealServer, VirtualService
 from dataplane.host.ipvs_list import (
     Balanced,
     IpvsConnection,
@@ -54,3 +55,12 @@ def connections(engine: Balancer | None, now: int) -> Iterator[IpvsConnection]:
             (virtual, virtual_port),
             (server, server_port),
         )
+
+
+def begun(engine: Balancer | None, config: HostConfig) -> Iterator[tuple[VirtualService, RealServer, int]]:
+    """How many connections each server of each service has been given since it was added."""
+    if engine is not None:
+        for service in config.ipvs:
+            for server in service.servers:
+                counters = engine.server_row(key_of(service), server.address, server.port, 0)[4]
+                yield service, server, counters[0]

@@ -111,7 +111,7 @@ class Proxier:
             fragment = shared.get(key)
             if fragment is None:
                 port = ports.by_key[key]
-                fragment = compile_port(self._choice(port, node), dialect, node_ip)
+                fragment = compile_port(self.choice(port, node), dialect, node_ip)
                 if not port.differs:
                     shared[key] = fragment
             fragments.append(fragment)
@@ -153,7 +153,7 @@ class Proxier:
             # Any other node drops them. Where no node has an endpoint it does not matter which one refuses.
             names = {endpoint.endpoint.node for endpoint in port.endpoints}
             for node in nodes:
-                if node.name in names and self._choice(port, node).has_external:
+                if node.name in names and self.choice(port, node).has_external:
                     return node
         return nodes[0] if nodes else None
 
@@ -180,7 +180,8 @@ class Proxier:
                         found[service, endpoint.address] = NotModelled(service, "endpoints", why)
         return tuple(found.values())
 
-    def _choice(self, port: Proxied, node: NodeState) -> Choice:
+    def choice(self, port: Proxied, node: NodeState) -> Choice:
+        """The endpoints that a node uses for a service port."""
         endpoints = port.endpoints
         if port.differs:
             info = port.info
