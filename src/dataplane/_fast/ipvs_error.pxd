@@ -20,7 +20,7 @@ from dataplane._fast.ipvs_xmit cimport (
 )
 from dataplane._fast.nat cimport put_address, refresh_fields
 from dataplane._fast.network cimport Host, Network, drop, finish
-from dataplane._fast.packet cimport FIELD_ICMP, FIELD_MARK, HOOK_INPUT, Hook, Packet, packet_read4
+from dataplane._fast.packet cimport FIELD_ICMP, FIELD_LENGTH, FIELD_MARK, HOOK_INPUT, Hook, Packet, packet_read4
 from dataplane._fast.pmtu cimport path_mtu_told
 from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.route cimport packet_mtu
@@ -89,7 +89,7 @@ cdef inline bint quotes(const Packet *p, Tuple *quoted, const uint8_t **transpor
         quoted.proto == IPPROTO_TCP or quoted.proto == IPPROTO_UDP or quoted.proto == IPPROTO_SCTP)
 
 
-cdef inline IpvsVerdict tunnel_error(Network *net, Host *host, Packet *p, const IpvsConn *c, uint8_t *inner) noexcept nogil:
+cdef inline IpvsVerdict tunnel_error(Network *net, Host *host, Packet *p, IpvsConn *c, uint8_t *inner) noexcept nogil:
     """An error about the outer packet of a tunnel: the client is told of its own packet, and of the room inside."""
     cdef uint8_t kind = p.transport[0], code = p.transport[1]
     cdef uint32_t info = load32(p.transport + 4)
@@ -108,18 +108,21 @@ cdef inline IpvsVerdict tunnel_error(Network *net, Host *host, Packet *p, const 
     p.net = inner
     packet_read4(p)
     icmp4_error(net, host, p, kind, code, info)
+    # What was left of the error counts, besides the one that is sent.
+    p.field[<int>FIELD_LENGTH] = <uint32_t>(p.tail - p.net)
+    count_out(c, p)
     finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
     return IPVS_ENDED
 
 
-cdef inline const IpvsConn *tunnel_quoted(const Ipvs *v, const Packet *p, uint8_t **inner) noexcept nogil:
+cdef inline IpvsConn *tunnel_quoted(const Ipvs *v, const Packet *p, uint8_t **inner) noexcept nogil:
     """The connection whose packet is inside the outer one that an IPv4 error quotes; NULL where it is about no tunnel."""
     cdef uint8_t *outer = p.transport + 8
     cdef uint8_t *at
     cdef const uint8_t *transport = NULL
     cdef uint16_t port
     cdef Tuple quoted
-    cdef const IpvsConn *c
+    cdef IpvsConn *c
     if p.family != 4 or p.route_type != ROUTE_LOCAL or p.tail - outer < 20 or load16(outer + 6) & IP_OFFSET:
         return NULL
     at = outer + (outer[0] & 15) * 4
@@ -156,7 +159,7 @@ cdef inline IpvsVerdict ipvs_request_error(Network *net, Host *host, Packet *p, 
     cdef IpvsConn *c
     cdef WayOut way
     cdef uint32_t source[4]
-    cdef const IpvsConn *t
+    cdef IpvsConn *t
     cdef uint8_t *inner = NULL
     cdef Asked asked
     cdef Service *service

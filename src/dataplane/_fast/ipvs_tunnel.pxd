@@ -49,7 +49,7 @@ cdef inline uint16_t gue_port(Host *host, const Packet *p) noexcept nogil:
 
 
 cdef inline bint tunnel_wrap(Host *host, Packet *p, const IpvsConn *c, const uint32_t *source) noexcept nogil:
-    """Traffic class, hop limit and, in IPv4, DF go out with it. False: memory is out."""
+    """Traffic class, hop limit and, in IPv4, DF go out with it. False: there is no room for the headers."""
     cdef const Server *s = c.server
     cdef uint8_t inner = IPPROTO_IPIP if p.family == 4 else IPPROTO_IPV6
     cdef uint8_t proto = inner
@@ -62,7 +62,7 @@ cdef inline bint tunnel_wrap(Host *host, Packet *p, const IpvsConn *c, const uin
     cdef uint8_t *at
     if s.tunnel == TUNNEL_GUE:
         port = gue_port(host, p)
-    if p.net - p.head < <int>(shim + outer + 16) and not packet_own(p):
+    if p.net - p.head < <int>(shim + outer + 16) and (p.head == p.storage or not packet_own(p)):
         return False
     p.net -= shim
     at = p.net

@@ -181,7 +181,7 @@ cdef inline WayOut way_out(
 
 # ---- addresses and ports -------------------------------------------------------------------------------------------
 
-cdef inline void translate(Packet *p, const IpvsConn *c, bint source) noexcept nogil:
+cdef inline void translate(Packet *p, IpvsConn *c, bint source) noexcept nogil:
     """Give a packet the server's address and port, or its answer those of the service. A UDP checksum that was left out is
     made; SCTP's is made anew where the port changes."""
     cdef const uint32_t *address = c.target
@@ -266,7 +266,7 @@ cdef inline IpvsVerdict tunnelled(Network *net, Host *host, Packet *p, const Ipv
 
 
 cdef inline IpvsVerdict transmit(
-    Network *net, Host *host, Packet *p, const Ipvs *v, const IpvsConn *c, Hook hook, bint error,
+    Network *net, Host *host, Packet *p, const Ipvs *v, IpvsConn *c, Hook hook, bint error,
 ) noexcept nogil:
     """To the server. What is for this host itself goes on where it stands. error: it is an ICMP error of a connection that
     is not masqueraded."""
