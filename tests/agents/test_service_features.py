@@ -535,6 +535,21 @@ def test_sctp() -> None:
         assert layers.IP(bytes(got))[sctp.SCTP].chksum == claimed
 
 
+def test_hints_that_follow_from_cpus() -> None:
+    """Zone b has three quarters of them: one of the two endpoints in zone a serves it, too."""
+    cpus = {"node-1": "2", "node-2": "4", "node-3": "2000m"}
+    places = [
+        {**entry, "status": {**entry["status"], "allocatable": {"cpu": cpus[entry["metadata"]["name"]]}}}
+        if entry["kind"] == "Node"
+        else entry
+        for entry in PLACES
+    ]
+    third = pod("web-3", "node-3", 30)
+    run = Run(Cluster(complete(read_manifests([*places, third, service(annotations=AUTO)]))))
+    Probe("client-1", CLUSTER_IP, {"web-1"}).check(run)
+    Probe("client-2", CLUSTER_IP, {"web-0", "web-2", "web-3"}).check(run)
+
+
 def test_what_a_service_does_not_say_is_not_changed_by_its_order() -> None:
     """Rules follow from names, not from the order of documents."""
     documents = [service({"clusterIP": ""}, name=name) for name in ("a", "b", "c")]

@@ -26,6 +26,7 @@ from dataplane.cluster.objects import (
     Workload,
 )
 from dataplane.cluster.slices import mirror
+from dataplane.cluster.topology_hints import Zones
 from dataplane.errors import ModelError
 
 _Item = TypeVar("_Item")
@@ -351,7 +352,7 @@ class PodsReady:
 
 def conditions(state: ClusterState, pods: Sequence[PodState]) -> Changed:
     """Pods in other conditions, of the same names and addresses."""
-    zones = {node.name: node.zone for node in state.nodes}
+    zones = Zones.of(state.nodes)
     changes = {_by_name(pod): (state.pod(*_by_name(pod)), pod) for pod in pods}
     namespaces = {pod.namespace for pod in pods}
     touched: dict[Key, tuple[EndpointSlice, ...]] = {}

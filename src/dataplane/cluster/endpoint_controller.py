@@ -18,6 +18,7 @@ from dataplane.cluster.objects import (
     ServiceState,
 )
 from dataplane.cluster.slices import CONTROLLER, PER_SLICE, PodIndex, build, endpoint_of, resolved_ports, slice_of
+from dataplane.cluster.topology_hints import Zones, asked_for, hinted
 
 Key = tuple[str, str]  # namespace, name
 Pods = Mapping[Key, PodState]
@@ -43,7 +44,7 @@ def reconciled(
 
     given: slices that were applied. removed: namespace and name of those that were deleted.
     """
-    zones = {node.name: node.zone for node in after.nodes}
+    zones = Zones.of(after.nodes)
     changes = changed_pods(before, after)
     taken = {(piece.namespace, piece.name): piece for piece in given}
     gone = set(removed)
@@ -67,7 +68,7 @@ def reconciled(
             if known is None or _selects_otherwise(known, service):
                 index = index or PodIndex(after.pods)
                 pods = index.select(service.namespace, service.selector)
-                mine = list(build(service, pods, service.ip_families, zones))
+                mine, _ = build(service, pods, service.ip_families, zones)
             elif changes:
                 mine = edited(service, mine, changes, zones)
         mine += [piece for piece in taken.values() if (piece.namespace, piece.service) == key]
@@ -110,7 +111,7 @@ def edited(
     service: ServiceState,
     slices: Sequence[EndpointSlice],
     changes: Mapping[Key, tuple[PodState | None, PodState | None]],
-    zones: Mapping[str, str],
+    zones: Zones,
 ) -> list[EndpointSlice]:
     """The slices of a Service with a selector after some pods have changed."""
     made = list(slices)
@@ -120,6 +121,12 @@ def edited(
             continue
         for family in service.ip_families:
             made = _edited(service, made, old, new, family, zones)
+    # Hints that were given stay where the nodes do not say enough to give them.
+    if asked_for(service) and zones.known and made != list(slices):
+        for family in service.ip_families:
+            again, _ = hinted([piece for piece in made if piece.family == family], zones)
+            pieces = iter(again)
+            made = [next(pieces) if piece.family == family else piece for piece in made]
     return made
 
 
@@ -129,7 +136,7 @@ def _edited(
     old: PodState | None,
     new: PodState | None,
     family: Family,
-    zones: Mapping[str, str],
+    zones: Zones,
 ) -> list[EndpointSlice]:
     before = old.ip(family) if old is not None else None
     after = new.ip(family) if new is not None and not new.finished else None

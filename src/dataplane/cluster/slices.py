@@ -23,6 +23,7 @@ from dataplane.cluster.objects import (
     Subset,
     TargetRef,
 )
+from dataplane.cluster.topology_hints import Zones, asked_for, hinted
 from dataplane.cluster.workloads import word
 from dataplane.errors import ManifestError
 
@@ -71,7 +72,7 @@ def complete_slices(
     Endpoints object lacks, they are built from the selector. Raises ManifestError where a targetPort names a port that
     none of the selected pods has.
     """
-    zones = {node.name: node.zone for node in nodes}
+    zones = Zones.of(nodes)
     index = PodIndex(pods)
     of_service: dict[tuple[str, str], list[EndpointSlice]] = {(s.namespace, s.name): [] for s in services}
     for piece in given:
@@ -92,48 +93,60 @@ def complete_slices(
             present = {piece.family for piece in mine}
             families = [family for family in service.ip_families if family not in present]
             if families:
-                mine.extend(build(service, index.select(service.namespace, service.selector), families, zones))
-                not_modelled.extend(_hints_not_modelled(service))
+                built, why = build(service, index.select(service.namespace, service.selector), families, zones)
+                mine.extend(built)
+                if why:
+                    not_modelled.append(_no_hints(service, why))
         everything.extend(mine)
     everything.sort(key=lambda piece: (piece.namespace, piece.name))
     ordered = {key: tuple(sorted(found, key=lambda piece: piece.name)) for key, found in of_service.items()}
     return tuple(everything), ordered, not_modelled
 
 
-def _hints_not_modelled(service: ServiceState) -> Iterator[NotModelled]:
-    for name in (TOPOLOGY_AWARE_HINTS, TOPOLOGY_MODE):
-        if service.annotations.get(name, "") not in ("", "disabled", "Disabled"):
-            why = "its hints follow from the nodes' CPUs and are not computed; those of given EndpointSlices are used"
-            yield NotModelled(f"Service {service}", f"metadata.annotations[{name}]", why)
+def _no_hints(service: ServiceState, why: str) -> NotModelled:
+    name = TOPOLOGY_AWARE_HINTS if TOPOLOGY_AWARE_HINTS in service.annotations else TOPOLOGY_MODE
+    return NotModelled(f"Service {service}", f"metadata.annotations[{name}]", f"the controller gives no hints: {why}")
 
 
 def build(
-    service: ServiceState, pods: Sequence[PodState], families: Iterable[Family], zones: Mapping[str, str]
-) -> Iterator[EndpointSlice]:
-    """The slices of the endpointslice controller: per family and set of resolved ports, PER_SLICE endpoints each.
+    service: ServiceState, pods: Sequence[PodState], families: Iterable[Family], zones: Zones
+) -> tuple[list[EndpointSlice], str]:
+    """(the slices of the endpointslice controller, why there are no hints where they are asked for)."""
+    _check_targets(service, pods)
+    made: list[EndpointSlice] = []
+    reason = ""
+    for family in families:
+        pieces = list(_built(service, pods, family, zones))
+        if asked_for(service):
+            pieces, why = hinted(pieces, zones)
+            reason = reason or why
+        made += pieces
+    return made, reason
+
+
+def _built(service: ServiceState, pods: Sequence[PodState], family: Family, zones: Zones) -> Iterator[EndpointSlice]:
+    """Of one family: per set of resolved ports, PER_SLICE endpoints each.
 
     serving is the pod's readiness, terminating its deletion; ready is serving and not terminating, or always where
     unready addresses are to be published. Without any endpoint there is one empty slice.
     """
-    _check_targets(service, pods)
     resolved: dict[int, Ports] = {}
-    for family in families:
-        groups: dict[Ports, list[Endpoint]] = {}
-        for pod in pods:
-            address = pod.ip(family)
-            if address is None:
-                continue
-            ports = resolved.get(id(pod.spec))
-            if ports is None:
-                ports = resolved[id(pod.spec)] = resolved_ports(service, pod)
-            groups.setdefault(ports, []).append(endpoint_of(service, pod, str(address), zones))
-        kind = "IPv4" if family == 4 else "IPv6"
-        number = 0
-        for ports, endpoints in groups.items() or [((), [])]:
-            for first in range(0, max(1, len(endpoints)), PER_SLICE):
-                piece = tuple(endpoints[first : first + PER_SLICE])
-                yield slice_of(service, kind, number, ports, piece, CONTROLLER, service.labels)
-                number += 1
+    groups: dict[Ports, list[Endpoint]] = {}
+    for pod in pods:
+        address = pod.ip(family)
+        if address is None:
+            continue
+        ports = resolved.get(id(pod.spec))
+        if ports is None:
+            ports = resolved[id(pod.spec)] = resolved_ports(service, pod)
+        groups.setdefault(ports, []).append(endpoint_of(service, pod, str(address), zones))
+    kind = "IPv4" if family == 4 else "IPv6"
+    number = 0
+    for ports, endpoints in groups.items() or [((), [])]:
+        for first in range(0, max(1, len(endpoints)), PER_SLICE):
+            piece = tuple(endpoints[first : first + PER_SLICE])
+            yield slice_of(service, kind, number, ports, piece, CONTROLLER, service.labels)
+            number += 1
 
 
 def _check_targets(service: ServiceState, pods: Sequence[PodState]) -> None:
@@ -165,12 +178,12 @@ def resolved_ports(service: ServiceState, pod: PodState) -> Ports:
     return tuple(ports)
 
 
-def endpoint_of(service: ServiceState, pod: PodState, address: str, zones: Mapping[str, str]) -> Endpoint:
-    """The entry of a pod. zones: of the nodes, by name."""
+def endpoint_of(service: ServiceState, pod: PodState, address: str, zones: Zones) -> Endpoint:
+    """The entry of a pod."""
     node = pod.node or ""
-    zone = zones.get(node, "")
+    zone = zones.of_node.get(node, "")
     ready = service.publish_not_ready_addresses or (pod.ready and not pod.terminating)
-    hinted = bool(service.traffic_distribution) and ready
+    near = bool(service.traffic_distribution) and ready and not asked_for(service)
     return Endpoint(
         address=address,
         ready=ready,
@@ -180,8 +193,8 @@ def endpoint_of(service: ServiceState, pod: PodState, address: str, zones: Mappi
         zone=zone,
         hostname=pod.spec.hostname if pod.spec.hostname and pod.spec.subdomain == service.name else "",
         target=TargetRef("Pod", pod.namespace, pod.name),
-        zone_hints=(zone,) if hinted and zone else (),
-        node_hints=(node,) if hinted and service.traffic_distribution == "PreferSameNode" else (),
+        zone_hints=(zone,) if near and zone else (),
+        node_hints=(node,) if near and service.traffic_distribution == "PreferSameNode" else (),
     )
 
 
