@@ -95,7 +95,7 @@ def ask(run: Run, client: str, target: str, port: int, protocol: int = TCP, *, s
 
 @dataclass(frozen=True)
 class Probe:
-    """Thirty connections of a client. reached: all that get some, each at least once, under the client's own address or
+    """Sixty connections of a client. reached: all that get some, each at least once, under the client's own address or
     under the one named; or what becomes of all of them."""
 
     client: str
@@ -109,7 +109,7 @@ class Probe:
     def check(self, run: Run) -> None:
         got = {
             ask(run, self.client, self.target, self.port, self.protocol, sport=sport, source=self.source)
-            for sport in range(40_000, 40_030)
+            for sport in range(40_000, 40_060)
         }
         if isinstance(self.reached, dict):
             assert got == {f"{name}, from {source}" for name, source in self.reached.items()}
