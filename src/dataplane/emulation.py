@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -20,7 +21,7 @@ from dataplane.agents.node import Agents, Options
 from dataplane.agents.underlay import OUTSIDE, UNDERLAY
 from dataplane.capture import CaptureReader, CaptureWriter, FolderWriter, open_capture
 from dataplane.cluster import ClusterState, complete, load_manifests
-from dataplane.cluster.changes import Change, running
+from dataplane.cluster.changes import Change, ProxyMode, running
 from dataplane.cluster.events import Event, load_events, read_change, read_time
 from dataplane.datapath.fabric import Fabric
 from dataplane.errors import CaptureError, ModelError
@@ -46,7 +47,7 @@ class Cluster:
         self,
         state: ClusterState,
         *,
-        mode: str = "iptables",
+        mode: str = "",
         cni: str = "flannel",
         seed: int = 0,
         mtu: int = 1500,
@@ -62,7 +63,7 @@ class Cluster:
     def load(
         cls,
         *paths: str | Path,
-        mode: str = "iptables",
+        mode: str = "",
         cni: str = "flannel",
         nodes: int = 3,
         seed: int = 0,
@@ -71,6 +72,7 @@ class Cluster:
     ) -> Self:
         """Read manifests (files, folders, "-" for the standard input) and fill in what they leave out.
 
+        mode: kube-proxy's, iptables or ipvs; "" for what its configuration among the manifests says.
         nodes: how many there are where the manifests state none. seed: of every choice that is drawn. mtu: of the nodes' underlay, bytes.
         kube_version: of the proxies whose behaviour is followed.
         Raises ManifestError for what cannot be read or contradicts itself, ModelError for a mode or CNI plugin that is
@@ -140,6 +142,8 @@ class Cluster:
         while waiting:
             waiting.sort(key=lambda entry: entry[:2])
             now, _, following = waiting.pop(0)
+            if isinstance(following, ProxyMode):
+                self.options = replace(self.options, mode=following.mode)
             state, _, later = following.apply(state, self.seed)
             for delay, then in later:
                 order += 1

@@ -686,11 +686,11 @@ class ProxyMode:
     """Every kube-proxy goes on in another mode."""
 
     mode: str
-    known: tuple[str, ...] = field(default=("iptables",))
+    known: tuple[str, ...] = field(default=("iptables", "ipvs"))
 
     def __post_init__(self) -> None:
         if self.mode not in self.known:
-            raise ModelError(f"kube-proxy mode {self.mode!r} is not modelled; {', '.join(self.known)} is")
+            raise ModelError(f"kube-proxy mode {self.mode!r} is not modelled; {' and '.join(self.known)} are")
 
     def __str__(self) -> str:
         return f"proxy mode {self.mode}"

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast, get_args
 from dataplane.cluster import Config
 from dataplane.cluster.objects import Address, Family, Network
 from dataplane.errors import ManifestError
+from dataplane.host.ipvs import SCHEDULERS
 
 DetectLocalMode = Literal["ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"]
 
@@ -41,6 +42,14 @@ class ProxyOptions:
     tcp_be_liberal: bool = False
     udp_timeout: int = 0
     udp_stream_timeout: int = 0
+    scheduler: str = "rr"
+    """ipvs.scheduler; this and what follows is of IPVS mode alone."""
+    strict_arp: bool = False
+    exclude_cidrs: tuple[Network, ...] = ()
+    """Virtual services with such addresses are never removed."""
+    ipvs_tcp_timeout: int = 0
+    ipvs_tcp_fin_timeout: int = 0
+    ipvs_udp_timeout: int = 0
     random_fully: bool = True
     """Whether the node's iptables knows --random-fully (1.6.2 or newer)."""
     large_cluster_endpoints: int = 1000
@@ -76,6 +85,10 @@ def proxy_options(config: Config | None) -> ProxyOptions:
         return ProxyOptions()
     fields = _Fields(config, config.data)
     iptables, conntrack, detect = fields.group("iptables"), fields.group("conntrack"), fields.group("detectLocal")
+    ipvs = fields.group("ipvs")
+    scheduler = ipvs.text("scheduler") or "rr"
+    if scheduler not in SCHEDULERS:
+        raise ipvs.error("scheduler", f"{scheduler!r} is none of {', '.join(SCHEDULERS)}")
     mode = fields.text("detectLocalMode") or "ClusterCIDR"
     if mode not in get_args(DetectLocalMode):
         raise fields.error("detectLocalMode", f"{mode!r} is none of {', '.join(get_args(DetectLocalMode))}")
@@ -100,6 +113,12 @@ def proxy_options(config: Config | None) -> ProxyOptions:
         tcp_be_liberal=conntrack.flag("tcpBeLiberal", False),
         udp_timeout=conntrack.seconds("udpTimeout", 0),
         udp_stream_timeout=conntrack.seconds("udpStreamTimeout", 0),
+        scheduler=scheduler,
+        strict_arp=ipvs.flag("strictARP", False),
+        exclude_cidrs=ipvs.networks("excludeCIDRs", ipvs.items("excludeCIDRs")),
+        ipvs_tcp_timeout=ipvs.seconds("tcpTimeout", 0),
+        ipvs_tcp_fin_timeout=ipvs.seconds("tcpFinTimeout", 0),
+        ipvs_udp_timeout=ipvs.seconds("udpTimeout", 0),
     )
 
 
