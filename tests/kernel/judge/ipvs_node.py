@@ -151,8 +151,9 @@ class IpvsNode(Node):
         self.wait(_SUMMED)
         step = self.recording.steps[-1]
         step.rules = {6 if "6" in name else 4: text for name, text in self._saved().items()}
-        step.connections = ipvs_state.netfilter_connections(self._namespace)
+        # The tools take a while; their last text and the connections tell times, so these are read together.
         step.ipvs |= ipvs_state.tools(self._namespace)
+        step.connections = ipvs_state.netfilter_connections(self._namespace)
         step.looked_ns = now_ns()
         return super().finish()
 
