@@ -4,7 +4,7 @@
     moved        it reached another endpoint (the datagrams of a UDP flow; a new connection with the same ports)
     reset        packets from the middle of a TCP connection reached another endpoint, which knows nothing of it
     black-holed  packets were lost, from `from` (the first that was lost) to `to` (the next that arrived; None: none did)
-    refused      packets were lost, and the client was told (REJECT)
+    refused      packets were lost, and the client was told (REJECT; a virtual service without a server)
 
 A flow that lost packets before it moved is moved; its black hole is told all the same, the longest if it had several.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dataplane.timeline import Happened
 
 KEPT, MOVED, RESET, BLACK_HOLED, REFUSED = EFFECTS = ("kept", "moved", "reset", "black-holed", "refused")
+TOLD = (Reason.NETFILTER_REJECT, Reason.IPVS_NO_DEST)  # drops with an ICMP error
 COLUMNS = (
     "change",
     "changed_at",
@@ -127,7 +128,7 @@ def _outages(holes: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
 
 
 def _lost(holes: Sequence[tuple[int, ...]]) -> str:
-    return REFUSED if all(hole[5] == Reason.NETFILTER_REJECT for hole in holes) else BLACK_HOLED
+    return REFUSED if all(hole[5] in TOLD for hole in holes) else BLACK_HOLED
 
 
 def _concerning(flow: Mapping[str, Any], service: tuple[str, str], happened: Sequence[Happened]) -> list[Happened]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -79,7 +80,7 @@ class Cluster:
     ) -> Self:
         """Read manifests (files, folders, "-" for the standard input) and fill in what they leave out.
 
-        mode: of kube-proxy, by default what its configuration among the manifests says.
+        mode: kube-proxy's, iptables or ipvs; "" for what its configuration among the manifests says.
         nodes: how many there are where the manifests state none. seed: of every choice that is drawn. mtu: of the nodes' underlay, bytes.
         kube_version: of the proxies whose behaviour is followed. cloud: the kind of the external load balancers, aws-nlb,
         aws-classic, gcp, azure, metallb-l2 or none, which is a plain one at the addresses that the Services' status has.
@@ -150,14 +151,16 @@ class Cluster:
         """Let a change happen now: hosts that are built from here on, and replays, begin with it. What follows from it
         later happens at once. Raises InputError or ModelError."""
         first = read_change(change) if isinstance(change, Mapping) else change
-        if isinstance(first, ProxyMode):
-            raise ModelError("proxyMode is an event: hosts are built with the proxy that they are built for")
+        if isinstance(first, ProxyMode) and first.mode == "none":
+            raise ModelError("proxyMode none is an event: hosts are built with the rules of a proxy")
         state = running(self.state)
         waiting = [(0, 0, first(state) if callable(first) else first)]
         order = 0
         while waiting:
             waiting.sort(key=lambda entry: entry[:2])
             now, _, following = waiting.pop(0)
+            if isinstance(following, ProxyMode):
+                self.options = replace(self.options, mode=following.mode)
             state, _, later = following.apply(state, self.seed)
             for delay, then in later:
                 order += 1

@@ -22,6 +22,7 @@ from dataplane.agents.cloud.node_health import Outages
 from dataplane.agents.cloud.opinions import Answer, Opinions
 from dataplane.agents.kubeproxy.cleanup import cleanup, everything
 from dataplane.agents.kubeproxy.health import LATE
+from dataplane.agents.kubeproxy.ipvs.node_proxy import DRAIN_PERIOD, SYNC_PERIOD, Connections, IpvsNodeProxy
 from dataplane.agents.kubeproxy.node_proxy import NodeProxy, Sync
 from dataplane.agents.node import Agents
 from dataplane.agents.underlay import OUTSIDE, UNDERLAY
@@ -58,8 +59,16 @@ class Happened:
 class _Node:
     """What the timeline knows of one node."""
 
-    proxy: NodeProxy
+    proxy: NodeProxy | IpvsNodeProxy
     chance: Random
+    drains: int = 0
+    """ns, a moment at which the proxy in IPVS mode looks for servers that can go; it does so once a minute"""
+    draining: bool = False
+    """It will look at the next such moment."""
+    synced: int = 0
+    """ns; the last sync"""
+    moved: bool = False
+    """The node has other addresses than at the last sync."""
     pending: set[Key] = field(default_factory=set)
     scheduled: bool = False
     waiting_since: int = 0
@@ -133,16 +142,24 @@ class Timeline:
 
     def _add_proxy(self, name: str) -> None:
         node = self.state.node(name)
+        proxy = self.agents.node_proxy(name)
+        if isinstance(proxy, IpvsNodeProxy):
+            proxy.connections = self._server_connections(name)
         self._nodes[name] = _Node(
-            self.agents.node_proxy(name),
-            Random(f"{self.seed}/sync/{name}"),
-            dead=node is not None and node.lost,
-            gone=self._gone,
+            proxy, Random(f"{self.seed}/sync/{name}"), dead=node is not None and node.lost, gone=self._gone
         )
+        # When the proxy was started nobody knows: some time within a minute.
+        phase = Random(f"{self.seed}/phase/{name}").randrange(DRAIN_PERIOD)
+        self._nodes[name].drains = self._nodes[name].synced = phase
         if self._gone and name in self.fabric.ids:
             # A machine that starts while there is no proxy has no rules of one.
             self._nodes[name].cleaned = True
             self._rewrite(name, cleanup)
+
+    def _server_connections(self, name: str) -> Connections:
+        return lambda service, server: self.fabric.running(name).server_connections(
+            service, server, self.fabric.walk.now
+        )
 
     # ---- the clock -------------------------------------------------------------------------------------------------
 
@@ -189,6 +206,12 @@ class Timeline:
     # ---- objects ---------------------------------------------------------------------------------------------------
 
     def _happen(self, change: Change, now: int) -> None:
+        if isinstance(change, ProxyMode) and change.mode not in ("none", self.agents.mode):
+            raise ModelError(f"kube-proxies do not change from {self.agents.mode} to {change.mode} while they run")
+        if isinstance(change, ProxyMode) and change.cleanup and self.agents.mode == "ipvs":
+            raise ModelError(
+                "cleanup of IPVS mode is not modelled; a proxy that goes without it leaves everything as it is"
+            )
         before = self.state
         state, named, later = change.apply(before, self.seed)
         state = self.agents.assigned(state)
@@ -204,7 +227,7 @@ class Timeline:
             concerned.update(self._return(change, before))
             told |= _services_on(state, change.name)
         if named is None:
-            concerned.update(self._network(before, state))
+            concerned.update(self._network(before, state, now))
         self._services(before, state, services)
         for key in services:
             concerned.update(_endpoints_that_changed(before, state, key))
@@ -252,7 +275,7 @@ class Timeline:
 
     # ---- pods and nodes --------------------------------------------------------------------------------------------
 
-    def _network(self, before: ClusterState, state: ClusterState) -> dict[Address, str]:
+    def _network(self, before: ClusterState, state: ClusterState, now: int) -> dict[Address, str]:
         """Pods and nodes that came and went; the addresses concerned, with the names they had."""
         concerned: dict[Address, str] = {}
         dirty: set[str] = set()
@@ -286,7 +309,8 @@ class Timeline:
             self._outside = None
         for name in sorted(dirty & self._nodes.keys()):
             if not self._nodes[name].dead:
-                self.fabric.reconfigure(name, self.agents.network(name))
+                self._reconfigure(name)
+                self._addresses_changed(name, now)
         for pod in fresh:
             host = self.fabric.add(str(pod), self.agents.pod(pod.namespace, pod.name))
             self._attached[str(pod)] = pod
@@ -398,6 +422,7 @@ class Timeline:
         node.scheduled = False
         was_late, node.late = node.late, False
         pending, node.pending = node.pending, set()
+        self._look_at_addresses(name, now)
         if node.full:
             node.full = False
             self._write(name, node.proxy.node_changed(node.proxy.node, now), now)
@@ -423,7 +448,9 @@ class Timeline:
             if node is None or node.idle or now < node.down_until:
                 return
             node.pending.clear()
+            self._look_at_addresses(name, now)
             node.scheduled = node.full = node.late = False
+            node.drains = now
             self._write(name, node.proxy.restart(now), now)
             self._outages(now)
             self._ask(now, None, {name})
@@ -463,12 +490,63 @@ class Timeline:
             if ruleset is not None:
                 running.restore(made(ruleset))
 
+    def _addresses_changed(self, name: str, now: int) -> None:
+        """Node ports are open at all addresses of a node: in IPVS mode the next sync of any reason takes up new ones."""
+        node = self._nodes[name]
+        if not isinstance(node.proxy, IpvsNodeProxy) or node.moved:
+            return
+        if set(self.agents.local_addresses(name)) == set(node.proxy.local_addresses):
+            return
+        node.moved = True
+        self._at(now + SYNC_PERIOD - (now - node.synced) % SYNC_PERIOD, lambda then: self._sync_period(name, then))
+
+    def _sync_period(self, name: str, now: int) -> None:
+        node = self._nodes.get(name)
+        if node is not None and node.moved and not node.dead and now >= node.down_until:
+            self._look_at_addresses(name, now)
+            node.full = False
+            self._write(name, node.proxy.node_changed(node.proxy.node, now), now)
+
+    def _look_at_addresses(self, name: str, now: int) -> None:
+        """A sync begins: where the node's addresses have changed it is a full one."""
+        node = self._nodes[name]
+        node.synced = now
+        if node.moved:
+            node.moved = False
+            node.full = True
+            node.proxy.local_addresses = tuple(self.agents.local_addresses(name))
+
     def _write(self, name: str, syncs: Iterable[Sync], now: int) -> None:
         running = self.fabric.running(name)
         for sync in syncs:
+            if sync.services is not None:
+                running.balance(sync.services, now)
+            running.fill(sync.ipsets)
+            if sync.bound is not None:
+                self._reconfigure(name)
             running.restore(sync.restore)
             for delete in sync.forget:
                 running.delete_connections(delete, now)
+        self._drain_later(name, now)
+
+    def _reconfigure(self, name: str) -> None:
+        """A node's network, as its agents have it now, but for what kube-proxy writes with a sync."""
+        network, proxy = self.agents.network(name), self._nodes[name].proxy
+        self.fabric.reconfigure(name, proxy.configured(network) if isinstance(proxy, IpvsNodeProxy) else network)
+
+    def _drain_later(self, name: str, now: int) -> None:
+        node = self._nodes[name]
+        if isinstance(node.proxy, IpvsNodeProxy) and node.proxy.draining and not node.draining:
+            node.draining = True
+            self._at(now + DRAIN_PERIOD - (now - node.drains) % DRAIN_PERIOD, lambda then: self._drain(name, then))
+
+    def _drain(self, name: str, now: int) -> None:
+        node = self._nodes.get(name)
+        if node is None or not isinstance(node.proxy, IpvsNodeProxy):
+            return
+        node.draining = False
+        if not node.dead and now >= node.down_until:
+            self._write(name, node.proxy.drain(), now)
 
     # ---- balancers -------------------------------------------------------------------------------------------------
 

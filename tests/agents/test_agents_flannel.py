@@ -210,8 +210,8 @@ def test_what_is_not_modelled_is_refused(state):
         flannel_options(net_conf(Type="wireguard"), state)
     with pytest.raises(ModelError, match="calico"):
         Agents(state, Options(cni="calico"))
-    with pytest.raises(ModelError, match="ipvs"):
-        Agents(state, Options(mode="ipvs"))
+    with pytest.raises(ModelError, match="nftables"):
+        Agents(state, Options(mode="nftables"))
     with pytest.raises(ModelError, match="no node 'node-9'; there are node-1, node-2, node-3"):
         Agents(state).host("node-9")
 

@@ -142,8 +142,13 @@ OPTIONS = {
     "--seconds": "recent",
     "--reap": "recent",
     "--set": "recent",
+    "--match-set": "set",
+    "--physdev-is-in": "physdev",
+    "--vaddr": "ipvs",
+    "--vproto": "ipvs",
+    "--vport": "ipvs",
 }
-WITHOUT_VALUE = {"--rcheck", "--reap", "--set", "--random-fully"}
+WITHOUT_VALUE = {"--rcheck", "--reap", "--set", "--random-fully", "--physdev-is-in"}
 
 
 def as_saved(rule: str, family: int) -> str:
@@ -178,7 +183,10 @@ def as_saved(rule: str, family: int) -> str:
         else:
             module = protocol_module(matches) if OPTIONS[word] == "protocol" else OPTIONS[word]
             given = next(options for name, options in reversed(matches) if name == module)
-            given.append(negated + word if word in WITHOUT_VALUE else f"{negated}{word} {_value(word, words.pop(0))}")
+            value = "" if word in WITHOUT_VALUE else f" {_value(word, words.pop(0))}"
+            if word == "--match-set":
+                value += f" {words.pop(0)}"
+            given.append(f"{negated}{word}{value}")
         negated = ""
     parts = [source + destination + interface + (f"-p {protocol} " if protocol else "")]
     parts += [f"-m {name} {' '.join(_ordered(name, options, family))}".rstrip() + " " for name, options in matches]
@@ -201,12 +209,18 @@ def _address(text: str) -> str:
 def _value(option: str, value: str) -> str:
     if option == "--comment":
         return f'"{value}"'
+    if option == "--vproto":
+        return {"tcp": "6", "udp": "17", "sctp": "132"}[value]
+    if option == "--mark":
+        return "/".join(f"{int(part, 16):#x}" for part in value.split("/"))
     if option == "--probability":
         return f"{round(float(value) * 2**31) / 2**31:.11f}"
     return value
 
 
 def _ordered(name: str, options: list[str], family: int) -> list[str]:
+    if name == "ipvs":
+        return sorted(options, key=lambda option: ["--vproto", "--vaddr", "--vport"].index(option.split()[0]))
     if name != "recent":
         return options
     order = ["--set", "--rcheck", "--seconds", "--reap", "--name"]

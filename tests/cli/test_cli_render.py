@@ -84,7 +84,7 @@ def test_every_format_is_known(capsys: pytest.CaptureFixture[str], form: str) ->
         (("--node", "node-9"), "node-9"),
         (("--pod", "default/nope"), "default/nope"),
         (("--node", "node-1", "--as", "nonsense"), "iptables-save"),
-        (("--node", "node-1", "--mode", "ipvs"), "ipvs"),
+        (("--node", "node-1", "--mode", "nftables"), "nftables"),
     ],
 )
 def test_what_is_not_there_is_said(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str) -> None:

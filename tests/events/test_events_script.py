@@ -109,7 +109,7 @@ def test_forms_of_a_script(tmp_path: Path) -> None:
         ("- at: 1\n  endpoint: web\n  ready: true\n", "line 1", "endpoint", "neither pod/NAME nor an address"),
         ("- at: 1\n  endpoint: pod/web\n  ready: maybe\n", "line 1", "ready", "neither true nor false"),
         ("- at: 1\n  rollout: deployment/web\n  maxSurge: most\n", "line 1", "maxSurge", "neither a number"),
-        ("- at: 1\n  proxyMode: ipvs\n", "line 1", "proxyMode", "'ipvs' is not modelled; iptables and none are"),
+        ("- at: 1\n  proxyMode: nftables\n", "line 1", "proxyMode", "is not modelled; iptables, ipvs and none are"),
         ("- at: 1\n  apply: {kind: Service}\n", "line 1", "apply: apiVersion", "is missing"),
         ("- at: 1\n  apply: {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: x}}\n",
          "line 1", "apply: Service default/a: spec.ports", ""),

@@ -9,6 +9,7 @@ import pytest
 
 from dataplane import Cluster
 from dataplane.agents.node import Agents
+from dataplane.host.config import HostConfig, RealServer, VirtualService
 from dataplane.timeline import Timeline
 
 SHOP = Path(__file__).parent / "shop.yaml"
@@ -99,10 +100,16 @@ def random_change(random: Random, timeline: Timeline, number: int) -> Mapping[st
     return random.choice(choices)
 
 
-@pytest.mark.parametrize("seed", range(24))
-def test_syncs_lead_to_what_a_full_render_gives(seed: int) -> None:
+def balanced(config: HostConfig) -> set[tuple[VirtualService, frozenset[RealServer]]]:
+    """The virtual services of a host; servers are in the order in which they happened to come."""
+    return {(service.with_(servers=()), frozenset(service.servers)) for service in config.ipvs}
+
+
+@pytest.mark.parametrize("mode", ["iptables", "ipvs"])
+@pytest.mark.parametrize("seed", range(16))
+def test_syncs_lead_to_what_a_full_render_gives(seed: int, mode: str) -> None:
     random = Random(seed)
-    cluster = Cluster.load(SHOP, seed=seed)
+    cluster = Cluster.load(SHOP, seed=seed, mode=mode)
     fabric = cluster.fabric()
     timeline = cluster.timeline(fabric, sync_delay=random.choice(["0", "1s+3s", "2s,node-2=5s"]))
     timeline.start(0)
@@ -133,6 +140,9 @@ def test_syncs_lead_to_what_a_full_render_gives(seed: int) -> None:
         assert set(running.config.addresses) == set(fresh.addresses)
         assert set(running.config.routes) == set(fresh.routes)
         assert set(running.config.neighbours) == set(fresh.neighbours)
+        assert running.config.ipsets == fresh.ipsets
+        assert balanced(running.config) == balanced(fresh)
+        assert bool(fresh.ipvs) == (mode == "ipvs")
     hosts = {"underlay", "outside", *(n.name for n in timeline.state.nodes), *map(str, agents.pods())}
     assert fabric.ids.keys() == hosts
     for wire in agents.topology():

@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from dataplane._fast.ipset cimport KEY_WORDS, IpSet, SetMember, set_add, set_clear, set_find
+from dataplane._fast.ipset cimport KEY_WORDS, IpSet, SetMember, set_add, set_clear, set_find, set_remove
 
 
 @cython.final
@@ -78,6 +78,22 @@ cdef class CompiledSets:
         m.packets = packets
         m.bytes = bytes
         m.nomatch = nomatch
+        return True
+
+    def remove(self, int32_t index, key):
+        """Remove a member, as `add` was given it; False when there is none."""
+        cdef IpSet *s = self.known(index)
+        cdef uint32_t words[10]
+        cdef SetMember *m
+        cdef int i
+        if len(key) != KEY_WORDS:
+            raise ValueError("a key has ten words")
+        for i in range(KEY_WORDS):
+            words[i] = key[i]
+        m = set_find(s, words)
+        if m == NULL:
+            return False
+        set_remove(s, m)
         return True
 
     def fill_list(self, int32_t index, members):

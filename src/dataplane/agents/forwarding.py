@@ -37,8 +37,10 @@ def own_entries(config: HostConfig) -> list[FdbEntry]:
 def _groups(link: Link, subnets: Sequence[IPv6Interface], router: bool) -> list[int]:
     snooping = link.bridge is not None and link.bridge.mcast_snooping
     groups = [ALL_SNOOPERS_4, ALL_HOSTS_4] if snooping else [ALL_HOSTS_4]
+    if not link.up:
+        groups = []  # those of IPv4 are joined when a device comes up
     groups.append(ALL_NODES_6)  # joined even where disable_ipv6 keeps addresses away
-    if subnets:
+    if subnets and not link.noarp:
         if router:
             groups.append(ALL_ROUTERS_6)
         if snooping:

@@ -11,7 +11,7 @@ Configurations are made when they are asked for; a cluster of thousands of nodes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_interface
 
@@ -25,6 +25,9 @@ from dataplane.agents.cni.flannel import NET_CONF, Flannel, flannel_options
 from dataplane.agents.firewall import Firewall, without_collection
 from dataplane.agents.forwarding import own_entries
 from dataplane.agents.identity import stable_mac
+from dataplane.agents.kubeproxy.ipvs.device import device, ipvs_timeouts
+from dataplane.agents.kubeproxy.ipvs.node_proxy import IpvsNodeProxy
+from dataplane.agents.kubeproxy.ipvs.proxier import IpvsProxier, Programmed, with_services
 from dataplane.agents.kubeproxy.node_proxy import NodeProxy
 from dataplane.agents.kubeproxy.options import proxy_options
 from dataplane.agents.kubeproxy.proxier import Proxier
@@ -40,11 +43,15 @@ from dataplane.agents.underlay import (
     topology,
     underlay_config,
 )
+from dataplane.cluster.objects import Address as IPAddress
 from dataplane.cluster.objects import ClusterState, Config, Family, NodeState, NotModelled, PodState
 from dataplane.errors import ModelError
 from dataplane.host.config import Address, FdbEntry, HostConfig, Link, Route
 
+FAMILIES: tuple[Family, ...] = (4, 6)
+"""kube-proxy programs both on every node, also where the cluster has one."""
 FIRST_INDEX = 3  # behind lo and eth0
+MODES = ("iptables", "ipvs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +84,16 @@ class Agents:
         kind, assigned = kind_of(self.options.cloud), assigned or Assigned()
         self.state = state = assigned.assign(kind, state)
         self.proxy = proxy_options(_config(state, "KubeProxyConfiguration"))
-        mode = self.options.mode or self.proxy.mode
-        if mode != "iptables":
-            raise ModelError(f"kube-proxy mode {mode!r} is not modelled; iptables is")
+        self.mode = self.options.mode or self.proxy.mode
+        if self.mode not in MODES:
+            raise ModelError(f"kube-proxy mode {self.mode!r} is not modelled; {' and '.join(MODES)} are")
         if self.options.cni != "flannel":
             raise ModelError(f"CNI plugin {self.options.cni!r} is not modelled; flannel is")
         for node in state.nodes:
             if node.name in (UNDERLAY, OUTSIDE):
                 raise ModelError(f"a node named {node.name!r} cannot be told from the host of that name")
-        self.proxier = Proxier(state, self.proxy, self.options.version)
+        proxier = IpvsProxier if self.mode == "ipvs" else Proxier
+        self.proxier: Proxier | IpvsProxier = proxier(state, self.proxy, self.options.version)
         self.flannel = Flannel(state, flannel_options(_config(state, NET_CONF), state), ETH0, self.options.mtu)
         self.cloud = Cloud(kind, self.proxier, assigned, self.options.seed)
         self._forwards = kind.delivery is not Delivery.ONE_NODE or any(
@@ -107,10 +115,12 @@ class Agents:
         config, entries = self._network(self.node(name))
         return config.with_(fdb=(*own_entries(config), *entries))
 
-    def node_proxy(self, name: str) -> NodeProxy:
+    def node_proxy(self, name: str) -> NodeProxy | IpvsNodeProxy:
         """The kube-proxy of a node, for a cluster that changes."""
-        node = self.node(name)
-        return NodeProxy(self.proxier, node, (entry.address.ip for entry in self._network(node)[0].addresses))
+        node, addresses = self.node(name), self.local_addresses(name)
+        if isinstance(self.proxier, IpvsProxier):
+            return IpvsNodeProxy(self.proxier, node, addresses)
+        return NodeProxy(self.proxier, node, addresses)
 
     def node(self, name: str) -> NodeState:
         node = self.state.node(name)
@@ -123,14 +133,22 @@ class Agents:
         node = self.node(name)
         with without_collection():
             config, entries = self._network(node)
+            made = self._programmed(node, config.addresses)
             # kube-proxy programs both families on every node, also where the cluster has one.
-            rules = {family: self._firewall(node, family, config.addresses).ruleset() for family in (4, 6)}
+            rules = {family: self._firewall(node, family, config.addresses, made).ruleset() for family in FAMILIES}
+            if made:
+                config = with_services(config, made.values(), ipvs_timeouts(self.proxy))
             return config.with_(fdb=(*own_entries(config), *entries), iptables=rules[4], ip6tables=rules[6])
 
     def firewall(self, name: str, family: Family) -> Firewall:
         """What a node's agents make of its iptables (4) or ip6tables (6)."""
         node = self.node(name)
-        return self._firewall(node, family, self._network(node)[0].addresses)
+        addresses = self._network(node)[0].addresses
+        return self._firewall(node, family, addresses, self._programmed(node, addresses))
+
+    def local_addresses(self, name: str) -> list[IPAddress]:
+        """Every address of a node but those that kube-proxy binds."""
+        return [entry.address.ip for entry in self._network(self.node(name))[0].addresses]
 
     def pod(self, namespace: str, name: str) -> HostConfig:
         """The configuration of a pod's network namespace."""
@@ -204,22 +222,39 @@ class Agents:
         )
         return config.completed(), entries
 
-    def _firewall(self, node: NodeState, family: Family, addresses: Sequence[Address]) -> Firewall:
+    def _programmed(self, node: NodeState, addresses: Sequence[Address]) -> dict[Family, Programmed]:
+        """What kube-proxy in IPVS mode makes of a node with these addresses; nothing in other modes."""
+        if not isinstance(self.proxier, IpvsProxier):
+            return {}
+        local = [entry.address.ip for entry in addresses]
+        return {family: self.proxier.programmed(node, family, local) for family in FAMILIES}
+
+    def _firewall(
+        self, node: NodeState, family: Family, addresses: Sequence[Address], made: Mapping[Family, Programmed]
+    ) -> Firewall:
         firewall = Firewall(family)
         kubelet.sync(firewall)
-        self.proxier.sync(firewall, node, (entry.address.ip for entry in addresses))
+        if isinstance(self.proxier, IpvsProxier):
+            made[family].write(firewall)
+        else:
+            self.proxier.sync(firewall, node, (entry.address.ip for entry in addresses))
         self.flannel.sync(firewall, node)
         return firewall
 
     def _families(self, node: NodeState) -> list[Family]:
         return [family for family in self.state.families if node.address(family) is not None]
 
+    def _proxy_links(self, node: NodeState) -> list[Link]:
+        return [device(node.name, FIRST_INDEX)] if self.mode == "ipvs" else []
+
     def _links(self, node: NodeState, attachments: Sequence[bridge.Attachment]) -> list[Link]:
-        flannel = self.flannel.links(node, FIRST_INDEX)
+        proxy = self._proxy_links(node)
+        index = FIRST_INDEX + len(proxy)
+        flannel = self.flannel.links(node, index)
         eth0 = Link(ETH0, index=2, mac=stable_mac("node", node.name), mtu=self.options.mtu)
-        index, hairpin = FIRST_INDEX + len(flannel), self.flannel.options.hairpin
+        index, hairpin = index + len(flannel), self.flannel.options.hairpin
         pods = bridge.node_links(node, index, attachments, self.flannel.pod_mtu, hairpin)
-        return [Link.lo(), eth0, *flannel, *pods]
+        return [Link.lo(), eth0, *proxy, *flannel, *pods]
 
     def _addresses(
         self, node: NodeState, links: Sequence[Link], attachments: Sequence[bridge.Attachment]
@@ -232,7 +267,7 @@ class Agents:
         ]
 
     def _attachments(self, node: NodeState) -> list[bridge.Attachment]:
-        first = FIRST_INDEX + len(self.flannel.links(node, FIRST_INDEX)) + 1
+        first = FIRST_INDEX + len(self._proxy_links(node)) + len(self.flannel.links(node, FIRST_INDEX)) + 1
         return bridge.attach(node, bridge.attached(self.state.pods_on(node.name)), first, self.flannel.pod_mtu)
 
     def _eth0_address(self, node: NodeState, family: Family) -> Address:
@@ -263,7 +298,7 @@ class Agents:
         if ipv6:
             settings |= {"net.ipv6.conf.all.forwarding": "1", "net.ipv6.conf.default.forwarding": "1"}
             settings |= {f"net.ipv6.conf.{link.name.replace('.', '/')}.accept_ra": "0" for link in links if link.vxlan}
-        return settings | proxy_sysctls(self.proxy.on(node), self.options.cpus)
+        return settings | proxy_sysctls(self.proxy.on(node), self.options.cpus, self.mode)
 
 
 def _pod_sysctls(ipv6: bool) -> dict[str, str]:

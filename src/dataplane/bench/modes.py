@@ -227,6 +227,8 @@ def tables(config: HostConfig) -> dict[str, int]:
         "chains": 0 if rules is None else sum(len(table.chains) for table in rules.tables),
         "sets": len(config.ipsets),
         "set entries": sum(len(one.entries) for one in config.ipsets),
+        "virtual services": len(config.ipvs),
+        "servers": sum(len(service.servers) for service in config.ipvs),
     }
     return {name: count for name, count in found.items() if count}
 
@@ -274,8 +276,11 @@ def _apply(running: RunningHost, changes: Sequence[tuple[float, list[Sync]]]) ->
 
     def apply(syncs: list[Sync]) -> None:
         for sync in syncs:
+            if sync.services is not None:
+                running.balance(sync.services)
             # The router has no IPv6.
             if sync.restore.family == 4:
+                running.fill(sync.ipsets)
                 running.restore(sync.restore)
 
     return [seconds + timed(lambda syncs=syncs: apply(syncs))[1] for seconds, syncs in changes]  # type: ignore[misc]

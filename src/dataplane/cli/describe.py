@@ -10,6 +10,9 @@ from cyclopts import Parameter
 
 from dataplane.agents.cloud.kinds import Delivery, honoured
 from dataplane.agents.kubeproxy.health import HEALTHZ_PORT, HealthAnswer, health_check_port, service_health
+from dataplane.agents.kubeproxy.ipvs.device import DEVICE
+from dataplane.agents.kubeproxy.ipvs.proxier import IpvsProxier
+from dataplane.agents.kubeproxy.ipvs.rules import IPVS_OUT_FILTER
 from dataplane.cli import EXPECTED
 from dataplane.cli.options import Cloud, Cni, KubeVersion, Manifests, Mode, Mtu, Nodes, Seed, report, version
 from dataplane.cli.table import aligned
@@ -18,9 +21,12 @@ from dataplane.cluster.descriptions import node_lines, pod_lines, service_lines
 from dataplane.cluster.tables import resource, select
 from dataplane.emulation import Cluster
 from dataplane.errors import ModelError
+from dataplane.host.ipvs import VirtualService
 
 TOOLS: Mapping[Literal[4, 6], str] = {4: "iptables", 6: "ip6tables"}
 CHAINS = ("Tool", "Table", "Chain", "Rules")
+HELD = ("Tool", "Entry", "Holds")
+SHOWN = 3  # servers of a virtual service
 
 
 def describe(
@@ -81,10 +87,25 @@ def describe(
 
 
 def _service(loaded: Cluster, service: ServiceState, node: str) -> Iterator[str]:
-    """The chains that hold rules of the Service, and how many."""
-    rows = []
+    """What kube-proxy makes of the Service: the chains that hold rules of it, and how many; in IPVS mode its virtual
+    services and their servers, its addresses, and its members of sets."""
+    rows: list[tuple[str, ...]] = []
+    proxier, where = loaded.agents.proxier, loaded.agents.node(node)
+    if isinstance(proxier, IpvsProxier):
+        local = loaded.agents.local_addresses(node)
+        for family, tool in TOOLS.items():
+            held = proxier.rendered(where, family, service.namespace, service.name, local)
+            rows += [
+                ("ipvsadm", f"{virtual.name} -s {virtual.scheduler}", _servers(virtual)) for virtual in held.services
+            ]
+            rows += [("ip address", DEVICE, f"{address}/{address.max_prefixlen}") for address in held.bound]
+            rows += [("ipset", name, _counted(count, "member")) for name, count in held.sets.items()]
+            rows += [(tool, IPVS_OUT_FILTER, rule) for rule in held.refused_to_node]
+        yield from _balancer(loaded, service)
+        yield from _rendered(f"what kube-proxy writes on {node}", HELD, rows)
+        return
     for family, tool in TOOLS.items():
-        made = loaded.agents.proxier.rendered(loaded.agents.node(node), family, service.namespace, service.name)
+        made = proxier.rendered(where, family, service.namespace, service.name)
         rows += [(tool, table, chain, str(count)) for (table, chain), count in made.items()]
     yield from _balancer(loaded, service)
     if not rows:
@@ -119,6 +140,16 @@ def _balancer(loaded: Cluster, service: ServiceState) -> Iterator[str]:
     yield from _table([name for name in header if name], [[cell for cell in row if cell] for row in rows])
 
 
+def _servers(virtual: VirtualService) -> str:
+    ends = [server.endpoint for server in virtual.servers]
+    more = f" + {len(ends) - SHOWN} more..." if len(ends) > SHOWN else ""
+    return (",".join(ends[:SHOWN]) + more) or "no server"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _pod(loaded: Cluster, pod: PodState, node: str) -> Iterator[str]:
     """Where the pod hangs on its node, and the chains that translate to it there."""
     if pod.node is None or not pod.ips or pod.finished:
@@ -127,14 +158,21 @@ def _pod(loaded: Cluster, pod: PodState, node: str) -> Iterator[str]:
         return _rendered(f"a part of {pod.node}, whose network it uses", (), [])
     wire = next(wire for wire in loaded.agents.topology() if str(pod) in (wire.host_a, wire.host_b))
     port = wire.interface_a if wire.host_b == str(pod) else wire.interface_b
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    what = f"a host behind {port} of {pod.node}, and an endpoint there"
+    if loaded.agents.mode == "ipvs":
+        for virtual in loaded.agents.host(pod.node).ipvs:
+            rows += [
+                ("ipvsadm", virtual.name, server.endpoint) for server in virtual.servers if server.address in pod.ips
+            ]
+        return _rendered(what, ("Tool", "Service", "Server"), rows)
     for family in _families(pod):
         address = pod.ip(family)
         shown = f"[{address}]:" if family == 6 else f"{address}:"
         for chain, rules in loaded.agents.firewall(pod.node, family).chains("nat").items():
             if any(f"--to-destination {shown}" in rule for rule in rules.texts):
                 rows.append((TOOLS[family], "nat", chain, str(len(rules.texts))))
-    return _rendered(f"a host behind {port} of {pod.node}, and an endpoint there", CHAINS, rows)
+    return _rendered(what, CHAINS, rows)
 
 
 def _families(pod: PodState) -> list[Literal[4, 6]]:
@@ -156,8 +194,11 @@ def _node(loaded: Cluster, node: NodeState, _: str) -> Iterator[str]:
         ("ip", "rule", config.rules),
         ("ip", "neighbour", config.neighbours),
         ("bridge", "fdb", config.fdb),
+        ("ipset", "", config.ipsets),
+        ("ipvsadm", "", config.ipvs),
     ):
-        rows.append((tool, table, "", str(len(entries))))
+        if entries or tool not in ("ipset", "ipvsadm"):
+            rows.append((tool, table, "", str(len(entries))))
     yield from _health(loaded, node)
     yield from _rendered("what the tools print there", ("Tool", "Table", "Chains", "Entries"), rows)
 

@@ -34,7 +34,7 @@ Mode = Annotated[
     str,
     Parameter(
         show_default=False,
-        help="kube-proxy's mode: iptables. By default what the cluster's configuration of it says.",
+        help="kube-proxy's mode: iptables or ipvs. By default what the cluster's configuration of it says.",
     ),
 ]
 Cni = Annotated[str, Parameter(help="What connects the pods: flannel; its backend is what its net-conf.json says.")]

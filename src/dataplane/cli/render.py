@@ -17,7 +17,8 @@ from dataplane.host.dump import COMMANDS, texts
 # What a format is called: the file of a dump without its suffix, or the program that prints it.
 FORMATS = {
     name.removesuffix(".save") + "-save" if name.endswith(".save") else Path(name).stem: name for name in COMMANDS
-}
+} | {"ipvsadm-save": "ipvs.save"}
+FORMATS.pop("ipvs-save")
 
 
 def render(
@@ -46,7 +47,7 @@ def render(
     pod
         A pod instead of a node: it is a host, too.
     as_
-        One text: iptables-save, ip6tables-save, ipset-save, links, addresses, routes, routes6, rules, rules6,
+        One text: iptables-save, ip6tables-save, ipset-save, ipvsadm-save, ipvs-timeout, links, addresses, routes, routes6, rules, rules6,
         neighbours, fdb, sysctl.
     write
         A folder for the whole dump. It loads into a network namespace, and `replay --host` takes it.

@@ -9,7 +9,7 @@ from dataplane.cluster.objects import ClusterState, NodeState, Silence, Taint
 from dataplane.errors import ModelError
 
 # The modes that a running cluster can go on in.
-PROXY_MODES = ("iptables", "none")
+PROXY_MODES = ("iptables", "ipvs", "none")
 UNREACHABLE = "node.kubernetes.io/unreachable"
 
 
@@ -169,7 +169,7 @@ class ProxyMode:
     """Every kube-proxy goes on in another mode; "none": there is none any more.
 
     What it has written stays as it is, and no change reaches it; with `cleanup` it is taken away (kube-proxy --cleanup).
-    "iptables" after "none" is a proxy that starts, with a full sync.
+    The mode of the run after "none" is a proxy that starts, with a full sync; another one is an error.
     """
 
     mode: str
@@ -177,7 +177,9 @@ class ProxyMode:
 
     def __post_init__(self) -> None:
         if self.mode not in PROXY_MODES:
-            raise ModelError(f"kube-proxy mode {self.mode!r} is not modelled; {' and '.join(PROXY_MODES)} are")
+            raise ModelError(
+                f"kube-proxy mode {self.mode!r} is not modelled; {', '.join(PROXY_MODES[:-1])} and {PROXY_MODES[-1]} are"
+            )
         if self.cleanup and self.mode != "none":
             raise ModelError("cleanup goes with the mode none")
 

@@ -98,8 +98,11 @@ def settle(engine: Balancer, config: HostConfig) -> None:
 
 def rebalance(engine: Balancer, before: Iterable[VirtualService], after: Iterable[VirtualService]) -> None:
     """Do what `ipvsadm` would be told to come from one to the other: servers first go, then change, then come."""
-    old = {service.key: service for service in before}
-    services = list(after)
+    before, after = tuple(before), tuple(after)
+    # Most of a large host's services are the very same values.
+    same = set(map(id, before)) & set(map(id, after))
+    old = {service.key: service for service in before if id(service) not in same}
+    services = [service for service in after if id(service) not in same]
     wanted = {service.key for service in services}
     for service in old.values():
         if service.key not in wanted:

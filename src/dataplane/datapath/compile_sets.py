@@ -63,6 +63,18 @@ def compile_sets(sets: Iterable[IpSet]) -> Sets:
     return Sets(compiled, index, refused)
 
 
+def refill(compiled: CompiledSets, at: int, before: IpSet, after: IpSet) -> None:
+    """Members go and come, as `ipset del` and `ipset add` would; those that stay keep their counters and timeouts."""
+    kept = {_key(entry) for entry in after.entries}
+    known = {_key(entry) for entry in before.entries}
+    for key in known - kept:
+        compiled.remove(at, key)
+    for entry in after.entries:
+        key = _key(entry)
+        if key not in known:
+            compiled.add(at, key, expires=_left(entry), nomatch=entry.nomatch)
+
+
 def refused_sets(values: Iterable[IpSet]) -> dict[str, str]:
     """The sets that are not evaluated, with their type."""
     values = tuple(values)

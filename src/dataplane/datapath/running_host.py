@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dataplane._fast.conntrack_delete import delete_connections
 from dataplane._fast.host import CompiledHost
 from dataplane.datapath.compile import Compiled
-from dataplane.datapath.compile_ipvs import balancer, rebalance, register_ipvs, settle
-from dataplane.datapath.compile_sets import Sets, refused_sets
+from dataplane.datapath.compile_ipvs import balancer, key_of, rebalance, register_ipvs, settle
+from dataplane.datapath.compile_sets import Sets, refill, refused_sets
 from dataplane.datapath.hooks import counted
 from dataplane.datapath.log import ChainRules, HostLog
 from dataplane.datapath.running_rules import NAMES_INTERFACE, RunningRules
 from dataplane.errors import ModelError
-from dataplane.host.config import HostConfig
+from dataplane.host.config import HostConfig, IpSet
 from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
 from dataplane.host.iptables import BUILT_IN, Ruleset
-from dataplane.host.ipvs import VirtualService
+from dataplane.host.ipvs import RealServer, VirtualService
 from dataplane.host.restore import Restore
 
 
@@ -63,6 +63,26 @@ class RunningHost:
         """Give IPVS the sysctls and timeouts of another configuration."""
         if self.host.balancer is not None:
             settle(self.host.balancer, config)
+
+    def server_connections(self, service: VirtualService, server: RealServer, now: int) -> int:
+        """How many connections a server has at `now`, ns: ActiveConn and InActConn of `ipvsadm -L`."""
+        if self.host.balancer is None:
+            return 0
+        row = self.host.balancer.server_row(key_of(service), server.address, server.port, now)
+        return int(row[0]) + int(row[1])
+
+    def fill(self, sets: Iterable[IpSet]) -> None:
+        """Give sets that the host has these members, now, as `ipset` would. ModelError for a set that it does not have."""
+        compiled = next((rules.sets for rules in (self.host.rules4, self.host.rules6) if rules and rules.sets), None)
+        wanted = {value.name: value for value in sets}
+        known = {value.name for value in self.config.ipsets}
+        for name in wanted:
+            if name not in known or compiled is None:
+                raise ModelError(f"host {self.config.name!r} has no ipset {name!r} that a rule could ask")
+        for at, value in enumerate(self.config.ipsets):
+            if value.name in wanted and compiled is not None:
+                refill(compiled, at, value, wanted[value.name])
+        self.config = self.config.with_(ipsets=tuple(wanted.get(value.name, value) for value in self.config.ipsets))
 
     def rules(self, family: int) -> RunningRules:
         """The host's rules of one family, ready to be changed."""

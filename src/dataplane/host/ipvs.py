@@ -27,6 +27,7 @@ __all__ = [
     "IpvsTimeouts",
     "RealServer",
     "VirtualService",
+    "commands",
     "parse",
     "parse_timeouts",
     "text",
@@ -378,6 +379,29 @@ class _Options:
 def text(services: Iterable[VirtualService]) -> str:
     """What `ipvsadm --save --numeric` prints, in the order given; thresholds besides, where there are any."""
     return "".join(f"{line}\n" for service in services for line in _lines(service))
+
+
+def commands(before: Iterable[VirtualService], after: Iterable[VirtualService]) -> str:
+    """What to give to `ipvsadm --restore` to come from one to the other: what goes first, then what changes and comes."""
+    old = {service.key: service for service in before}
+    new = {service.key: service for service in after}
+    lines = [f"-D {service.name}" for key, service in old.items() if key not in new]
+    for key, service in new.items():
+        known = old.get(key)
+        head, *servers = _lines(service)
+        if known is None:
+            lines += [head, *servers]
+            continue
+        if known.with_(servers=()) != service.with_(servers=()):
+            lines.append(f"-E{head[2:]}")
+        had = {(server.address, server.port): server for server in known.servers}
+        has = {(server.address, server.port) for server in service.servers}
+        lines += [f"-d {service.name} -r {server.endpoint}" for end, server in had.items() if end not in has]
+        for server, line in zip(service.servers, servers, strict=True):
+            was = had.get((server.address, server.port))
+            if was != server:
+                lines.append(line if was is None else f"-e{line[2:]}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _lines(service: VirtualService) -> Iterator[str]:

@@ -151,8 +151,8 @@ class IpvsNode(Node):
         self.wait(_SUMMED)
         step = self.recording.steps[-1]
         step.rules = {6 if "6" in name else 4: text for name, text in self._saved().items()}
+        # The tools take a while; their last text and the connections tell times, so these are read together.
         step.ipvs |= ipvs_state.tools(self._namespace)
-        # Last, as it tells times: a tool may take a while where the machine is busy.
         step.connections = ipvs_state.netfilter_connections(self._namespace)
         step.looked_ns = now_ns()
         return super().finish()

@@ -152,6 +152,10 @@ class KubeNode:
         bits = 32 if node.family == 4 else 128
         for address in (self.cluster_ip, self.external_ip, self.balancer_ip):
             node.ip(f"addr add {address}/{bits} dev kube-ipvs0")
+        self._peers()
+
+    def _peers(self) -> None:
+        node, at = self.node, self.at
         self.peers = {name: node.peer("eth0", at[name]) for name in ("neighbour", "world", "other node")}
         self.peers |= {name: node.peer("pods", at[name]) for name in ("web", "web 2", "pod")}
         other = self.peers["other node"]

@@ -131,6 +131,8 @@ class _Guest:
             f"uml_dir={control}/",
             f"init={sys.executable}",
             f"PATH={os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin",
+            # What a kernel does not understand is its first program's environment.
+            *(f"{name}={os.environ[name]}" for name in ("DATAPLANE_SHARED",) if name in os.environ),
             "--",
             "-s",  # nobody's own packages
             str(_HERE / "uml_guest.py"),

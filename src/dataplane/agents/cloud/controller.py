@@ -15,7 +15,7 @@ from dataplane.agents.cloud.kinds import Delivery, Kind, delivery
 from dataplane.agents.cloud.node_health import Finding, Outages, find
 from dataplane.agents.cloud.speaker import announcer
 from dataplane.agents.kubeproxy.health import health_check_port, to_be_deleted
-from dataplane.agents.kubeproxy.proxier import Proxier
+from dataplane.agents.kubeproxy.service_ports import ProxiedServices
 from dataplane.cluster.addresses import place
 from dataplane.cluster.endpoints import service_ports
 from dataplane.cluster.objects import Address, ClusterState, NodeState, NotModelled, ServiceState
@@ -31,7 +31,7 @@ class Cloud:
     """assigned: shared with whoever goes on with the same cluster. seed: of the order in which nodes are chosen from."""
 
     kind: Kind
-    proxier: Proxier
+    proxier: ProxiedServices
     assigned: Assigned = field(default_factory=Assigned)
     seed: int = 0
     outages: Outages = field(default_factory=Outages)

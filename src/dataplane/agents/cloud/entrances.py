@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
-from dataplane.agents.kubeproxy.proxier import Proxied, Proxier
+from dataplane.agents.kubeproxy.service_ports import Proxied, ProxiedServices
 from dataplane.cluster.objects import Address, Family, NodeState, ServiceState
 
 
-def lets_in(proxier: Proxier, service: ServiceState, node: NodeState, node_port: int = 0) -> bool:
+def lets_in(proxier: ProxiedServices, service: ServiceState, node: NodeState, node_port: int = 0) -> bool:
     """Whether a node has endpoints for outsiders who come for a Service: through a NodePort, or through any port."""
     return any(
         proxier.choice(port, node).has_external
@@ -18,7 +18,7 @@ def lets_in(proxier: Proxier, service: ServiceState, node: NodeState, node_port:
     )
 
 
-def entrance(proxier: Proxier, service: ServiceState, address: Address, dead: Set[str]) -> NodeState | None:
+def entrance(proxier: ProxiedServices, service: ServiceState, address: Address, dead: Set[str]) -> NodeState | None:
     """The plain balancer's choice: the first node that lets outsiders in, any where none does. dead: nodes that are lost,
     and taken where there is no other."""
     nodes = [node for node in proxier.state.nodes if node.address(address.version) is not None]
@@ -32,6 +32,6 @@ def entrance(proxier: Proxier, service: ServiceState, address: Address, dead: Se
     return nodes[0] if nodes else None
 
 
-def _ports(proxier: Proxier, service: ServiceState, family: Family) -> Iterator[Proxied]:
+def _ports(proxier: ProxiedServices, service: ServiceState, family: Family) -> Iterator[Proxied]:
     ports = proxier.ports(family)
     return (ports.by_key[key] for key in ports.by_service.get((service.namespace, service.name), ()))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dataplane.agents.cloud.entrances import lets_in
 from dataplane.agents.cloud.kinds import Check
 from dataplane.agents.kubeproxy.health import HEALTHZ_PORT, LATE, health_check_port, healthz, service_health
-from dataplane.agents.kubeproxy.proxier import Proxier
+from dataplane.agents.kubeproxy.service_ports import ProxiedServices
 from dataplane.cluster.objects import NodeState, ServiceState
 
 
@@ -33,7 +33,7 @@ class Outages:
         return node in self.dead or node in self.silent or node in self.late
 
 
-def find(check: Check, service: ServiceState, node: NodeState, proxier: Proxier, outages: Outages) -> Finding:
+def find(check: Check, service: ServiceState, node: NodeState, proxier: ProxiedServices, outages: Outages) -> Finding:
     """The answer that a check would get at this moment."""
     if node.name in outages.dead:
         return Finding(False, "the node is lost")
@@ -58,7 +58,7 @@ def find(check: Check, service: ServiceState, node: NodeState, proxier: Proxier,
     return Finding(found.healthy, f"{path}: {found.status}, {count} local endpoint{'' if count == '1' else 's'}")
 
 
-def _node_port(service: ServiceState, node: NodeState, proxier: Proxier) -> Finding:
+def _node_port(service: ServiceState, node: NodeState, proxier: ProxiedServices) -> Finding:
     """A connection to the first NodePort of TCP. Whatever protocol the Service has, the clouds ask in TCP; where it has
     no TCP port an answer is taken for granted, as people set up an own check then."""
     port = next((port.node_port for port in service.ports if port.protocol == "TCP" and port.node_port), 0)
@@ -69,7 +69,7 @@ def _node_port(service: ServiceState, node: NodeState, proxier: Proxier) -> Find
     return Finding(False, f"TCP {port}: refused, no endpoints")
 
 
-def _watched(service: ServiceState, node: NodeState, proxier: Proxier) -> Finding:
+def _watched(service: ServiceState, node: NodeState, proxier: ProxiedServices) -> Finding:
     """Known from the cluster's objects: under policy Local a node without endpoints is none."""
     if service.external_traffic_policy != "Local":
         return Finding(True, "policy Cluster")

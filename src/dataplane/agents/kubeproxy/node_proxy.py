@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from dataplane.agents.firewall import Firewall
 from dataplane.cluster.objects import Address, Family, NodeState
 from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
+from dataplane.host.ipset import IpSet
+from dataplane.host.ipvs import VirtualService
 from dataplane.host.restore import Restore
 
 from . import chains
 from .iptables import Fragment, node_port_jumps, static_chains
 from .options import ProxyOptions
-from .proxier import PortKey, Proxied, Proxier, ServiceKey
+from .proxier import Proxier
+from .service_ports import PortKey, Proxied, ProxiedServices, ServiceKey
 from .stale_connections import RECONCILES, reconcile, stale_connections
 
 SECOND = 1_000_000_000  # ns
@@ -27,10 +30,17 @@ SHARED = ("services", "node_ports", "refused", "refused_external", "firewall", "
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """What one sync does to one family: the rules, then what the kernel is to forget."""
+    """What one sync does to one family: the rules, then what the kernel is to forget.
+
+    In IPVS mode before that: services, all of the node's virtual services where any changes; ipsets, those that change,
+    as they are then; bound, all service addresses of the node where one came or went.
+    """
 
     restore: Restore
     forget: Sequence[ConntrackDelete | ConntrackReconcile] = ()
+    services: tuple[VirtualService, ...] | None = None
+    ipsets: Sequence[IpSet] = ()
+    bound: tuple[Address, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -141,16 +151,7 @@ class NodeProxy:
             {"filter": self._filter(family), "nat": self._nat(family) | own},
             {"nat": deleted} if deleted else {},
         )
-        return Sync(restore, self._forget(family, before, after))
-
-    def _forget(
-        self, family: Family, before: Mapping[PortKey, Proxied], after: Mapping[PortKey, Proxied]
-    ) -> list[ConntrackDelete | ConntrackReconcile]:
-        if self.proxier.version < RECONCILES:
-            return list(stale_connections(before, after, family))
-        if any(port.info.protocol == "UDP" for port in (*before.values(), *after.values())):
-            return [reconcile(self.proxier.ports(family), family)]
-        return []
+        return Sync(restore, forgotten(self.proxier, family, before, after))
 
     def _shared(self, family: Family) -> dict[str, list[str]]:
         """The same lists as long as they hold the same rules: who has them need not look again."""
@@ -180,6 +181,17 @@ class NodeProxy:
             chains.PROXY_FIREWALL: shared["firewall"],
             **self._written[family].static["filter"],
         }
+
+
+def forgotten(
+    proxier: ProxiedServices, family: Family, before: Mapping[PortKey, Proxied], after: Mapping[PortKey, Proxied]
+) -> list[ConntrackDelete | ConntrackReconcile]:
+    """The connections that a sync ends. before, after: the service ports that it changes."""
+    if proxier.version < RECONCILES:
+        return list(stale_connections(before, after, family))
+    if any(port.info.protocol == "UDP" for port in (*before.values(), *after.values())):
+        return [reconcile(proxier.ports(family), family)]
+    return []
 
 
 def _families() -> tuple[Family, ...]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, cast, get_args
 from dataplane.cluster import Config
 from dataplane.cluster.objects import Address, Family, Network, NodeState
 from dataplane.errors import ManifestError
+from dataplane.host.ipvs import SCHEDULERS
 
 PRIMARY = "primary"  # nodePortAddresses: only the node's own address of each family
 # The fields that there are, by their section; a section that other modes read is not looked into.
@@ -59,6 +60,14 @@ class ProxyOptions:
     udp_stream_timeout: int = 0
     sync_period: int = 30
     """How often a large cluster looks for chains to delete."""
+    scheduler: str = "rr"
+    """ipvs.scheduler; this and what follows is of IPVS mode alone."""
+    strict_arp: bool = False
+    exclude_cidrs: tuple[Network, ...] = ()
+    """Virtual services with such addresses are never removed."""
+    ipvs_tcp_timeout: int = 0
+    ipvs_tcp_fin_timeout: int = 0
+    ipvs_udp_timeout: int = 0
     random_fully: bool = True
     """Whether the node's iptables knows --random-fully (1.6.2 or newer)."""
     large_cluster_endpoints: int = 1000
@@ -106,6 +115,10 @@ def proxy_options(config: Config | None) -> ProxyOptions:
         return ProxyOptions()
     fields = _Fields(config, config.data)
     iptables, conntrack, detect = fields.group("iptables"), fields.group("conntrack"), fields.group("detectLocal")
+    ipvs = fields.group("ipvs")
+    scheduler = ipvs.text("scheduler") or "rr"
+    if scheduler not in SCHEDULERS:
+        raise ipvs.error("scheduler", f"{scheduler!r} is none of {', '.join(SCHEDULERS)}")
     mode = fields.text("detectLocalMode") or "ClusterCIDR"
     if mode not in get_args(DetectLocalMode):
         raise fields.error("detectLocalMode", f"{mode!r} is none of {', '.join(get_args(DetectLocalMode))}")
@@ -139,6 +152,12 @@ def proxy_options(config: Config | None) -> ProxyOptions:
         udp_stream_timeout=conntrack.seconds("udpStreamTimeout", 0),
         sync_period=iptables.seconds("syncPeriod", 30) or 30,
         without_effect=tuple(_without_effect(fields, iptables, conntrack, detect)),
+        scheduler=scheduler,
+        strict_arp=ipvs.flag("strictARP", False),
+        exclude_cidrs=ipvs.networks("excludeCIDRs", ipvs.items("excludeCIDRs")),
+        ipvs_tcp_timeout=ipvs.seconds("tcpTimeout", 0),
+        ipvs_tcp_fin_timeout=ipvs.seconds("tcpFinTimeout", 0),
+        ipvs_udp_timeout=ipvs.seconds("udpTimeout", 0),
     )
 
 

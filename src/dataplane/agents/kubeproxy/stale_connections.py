@@ -13,7 +13,7 @@ from dataplane.cluster.endpoints import ProxyEndpoint
 from dataplane.cluster.objects import Address, Family
 from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
 
-from .proxier import PortKey, Proxied
+from .service_ports import PortKey, Proxied
 
 UDP = 17
 RECONCILES = (1, 32)

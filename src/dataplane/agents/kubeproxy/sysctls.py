@@ -1,12 +1,13 @@
 """The sysctls that kube-proxy writes when it starts."""
 
+from .ipvs.device import ipvs_sysctls
 from .options import ProxyOptions
 
 
-def proxy_sysctls(options: ProxyOptions, cpus: int) -> dict[str, str]:
-    """Dotted names and values in iptables mode. A setting of 0 leaves the kernel's own value alone."""
-    settings: dict[str, str] = {}
-    if options.localhost_node_ports_work(4):
+def proxy_sysctls(options: ProxyOptions, cpus: int, mode: str = "iptables") -> dict[str, str]:
+    """Dotted names and values. mode: kube-proxy's. A setting of 0 leaves the kernel's own value alone."""
+    settings: dict[str, str] = ipvs_sysctls(options) if mode == "ipvs" else {}
+    if mode == "iptables" and options.localhost_node_ports_work(4):
         settings["net.ipv4.conf.all.route_localnet"] = "1"
     if options.conntrack_max_per_core:
         # conntrack.min is the least even for a machine of few processors.
