@@ -248,7 +248,7 @@ def test_rules_that_are_there_while_their_set_has_members(node):
     [
         ("clusterCIDR: 10.244.0.0/16\n", "! -s 10.244.0.0/16 {comment} dst,dst -j KUBE-MARK-MASQ"),
         ("iptables: {masqueradeAll: true}\n", "{comment} dst,dst -j KUBE-MARK-MASQ"),
-        ("clusterCIDR: ''\ndetectLocalMode: BridgeInterface\n", "{comment} src,dst -j KUBE-MARK-MASQ"),
+        ("clusterCIDR: ''\n", "{comment} src,dst -j KUBE-MARK-MASQ"),
         (
             "detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: veth}\n",
             "! -i veth+ {comment} dst,dst -j KUBE-MARK-MASQ",
