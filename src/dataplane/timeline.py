@@ -92,6 +92,8 @@ class _Node:
 
 
 _Action = Callable[[int], None]
+# What balancers may find at any node, whatever Service they ask for.
+CONCERN_ALL = (LoseNode, ReturnNode, RestartProxy, ProxyMode)
 
 
 class Timeline:
@@ -248,7 +250,7 @@ class Timeline:
         if services:
             for name in self._nodes:
                 self._schedule(name, services, now)
-        everywhere = isinstance(change, LoseNode | RestartProxy) or before.nodes is not state.nodes
+        everywhere = isinstance(change, CONCERN_ALL) or before.nodes is not state.nodes
         if everywhere:
             self._outages(now)
         self._ask(now, None if everywhere else set(services))
@@ -559,7 +561,7 @@ class Timeline:
 
     def _outages(self, now: int) -> None:
         dead = {name for name, node in self._nodes.items() if node.dead}
-        silent = {name for name, node in self._nodes.items() if now < node.down_until}
+        silent = {name for name, node in self._nodes.items() if node.gone or now < node.down_until}
         late = {name for name, node in self._nodes.items() if node.late}
         self.agents.cloud.outages = Outages(dead, silent, late)
 
@@ -585,7 +587,7 @@ class Timeline:
                 if kept is None or server.endpoint not in {s.endpoint for s in kept.servers}:
                     assert service.address is not None
                     self.begun[service.address, server.address] += count
-            running.balance(config.ipvs)
+            running.balance(config.ipvs, self.fabric.walk.now)
         for restore in self.agents.balancers().restores() if config.iptables is not None else ():
             running.restore(restore)
         self.fabric.reconfigure(OUTSIDE, config)

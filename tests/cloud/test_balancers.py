@@ -131,6 +131,20 @@ def test_under_policy_cluster_kube_proxy_puts_a_node_in_the_clients_place(cloud:
     assert {row.pod_sees for row in result.balancers if row.service == "shop"} == {"node"}
 
 
+@pytest.mark.parametrize("service", ["front", "shop"])
+@pytest.mark.parametrize("cloud", ALL)
+def test_kube_proxies_in_ipvs_mode_behind_a_balancer(cloud: str, service: str, tmp_path: Path) -> None:
+    """They have the address on a device of their own, and balancers bring the same to the same nodes."""
+    results = [visit(shop(cloud, mode=mode), tmp_path, service) for mode in ("iptables", "ipvs")]
+    for result in results:
+        assert result.as_expected, result.services
+    if cloud != "metallb-l2":
+        assert given(results[0], service) == given(results[1], service)
+    if service == "front":
+        assert results[0].columns["endpoint_name"] == results[1].columns["endpoint_name"]
+        assert results[0].columns["seen_client"] == results[1].columns["seen_client"]
+
+
 # ---- on the wire ---------------------------------------------------------------------------------------------------
 
 

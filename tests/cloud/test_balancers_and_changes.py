@@ -142,6 +142,31 @@ def test_a_node_that_dies(cloud: str, tmp_path: Path) -> None:
     assert max(lost(result)) < at
 
 
+def test_a_node_that_comes_back(tmp_path: Path) -> None:
+    """It has to pass the checks again, then it gets connections."""
+    cluster = Cluster.load(SHOP, cloud="azure")
+    events = [(5.5, {"lose": "node/node-2"}), (30.5, {"return": "node/node-2"})]
+    result = run(cluster, tmp_path, one_a_second(cluster), *events)
+    down, up = learnt(result, "node-2"), learnt(result, "node-2", "healthy")
+    assert 5.5 < down < 30.5 < up
+    assert all(5.5 < time < down for time in lost(result))
+    rows = list(zip(result.columns["first"], result.columns["endpoint_name"], strict=True))
+    there = [first / SECOND - START for first, name in rows if name == "default/web-1"]
+    assert not [time for time in there if 5.5 < time < up]
+    assert max(there) > up
+
+
+def test_without_any_kube_proxy_the_checks_that_it_answers_fail(tmp_path: Path) -> None:
+    """GCP asks kube-proxy itself; when it is gone from all nodes, all of them get traffic for want of a better one."""
+    cluster = Cluster.load(SHOP, cloud="gcp")
+    result = run(cluster, tmp_path, one_a_second(cluster, "shop"), (5.5, {"proxyMode": "none"}))
+    assert [row.change for row in result.changes if "kube-proxy does not run" in row.change]
+    assert not lost(result)  # its rules are there still
+    row = next(row for row in result.balancers if row.service == "shop")
+    assert row.fails_open
+    assert not any(node.healthy for node in row.nodes)
+
+
 def test_a_kube_proxy_that_does_not_run_fails_the_checks_that_it_answers(tmp_path: Path) -> None:
     """Its rules stay, so traffic goes on; only the balancer turns away. A NodePort that is asked itself goes on answering."""
     for cloud, asked in (("gcp", True), ("azure", False)):

@@ -168,3 +168,22 @@ def has_no_healthy_node(node: IpvsNode) -> None:
     web = outside(node, "azure", ())
     web.client(TCP(sport=40000, dport=80, flags="S", seq=1))
     web.client(UDP(sport=40000, dport=514) / b"line")
+
+
+@scenario(families=(4, 6))
+def gets_answers_that_are_for_clients(node: IpvsNode) -> None:
+    """gcp: the client is at home here, so the node's answer passes the balancer all the same, as it is."""
+    web = outside(node, "gcp")
+    conversation(web)
+
+
+@scenario(families=(4, 6))
+def takes_datagrams_to_another_node(node: IpvsNode) -> None:
+    """A node goes while datagrams flow: the next one goes to the other, and none is lost."""
+    web = outside(node, "gcp")
+    peer, _ = web.reached(web.client(UDP(sport=40000, dport=514) / b"one"))
+    address = f"[{peer.ip}]" if node.family == 6 else peer.ip
+    front = f"[{FRONT[6]}]" if node.family == 6 else FRONT[4]
+    node.ipvs_change(f"-d -u {front}:514 -r {address}:514")
+    other, _ = web.reached(web.client(UDP(sport=40000, dport=514) / b"two"))
+    assert other is not peer
