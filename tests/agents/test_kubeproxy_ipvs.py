@@ -12,6 +12,7 @@ from dataplane.agents.kubeproxy.ipvs.sets import TYPES, set_name
 from dataplane.agents.kubeproxy.options import ProxyOptions, proxy_options
 from dataplane.cluster import Config, complete, load_manifests
 from dataplane.cluster.changes import Delete, SetEndpoint
+from dataplane.cluster.events import read_change
 from dataplane.cluster.objects import Origin
 from dataplane.errors import ManifestError
 from dataplane.host import ipset, ipvs
@@ -333,7 +334,7 @@ class Changing:
 
     def sync(self, change):
         before = self.agents.state
-        after = change.apply(before, 0).state
+        after = (change(before) if callable(change) else change).apply(before, 0).state
         services = changed_services(before, after)
         self.agents.update(after, services)
         return self.proxy.sync(services, 0)
@@ -434,3 +435,51 @@ def test_what_did_not_change_is_not_told():
     (sync,) = changing.proxy.sync([("default", "empty")], 0)
     assert (sync.services, list(sync.ipsets), sync.bound) == (None, [], None)
     assert sync.restore.chains["nat"]["KUBE-SERVICES"]
+
+
+def test_endpoints_elsewhere_change_servers_alone():
+    """Rules are fed anew all the same; sets and addresses stay."""
+    changing = Changing()
+    (sync, _) = changing.ready("10.244.2.3", False)
+    assert (list(sync.ipsets), sync.bound) == ([], None)
+    everything = changing.agents.proxier.programmed(changing.proxy.node, 4, changing.proxy.local_addresses)
+    assert sync.restore.chains == everything.chains
+    assert {service for service in changing.proxy.services if service.family == 4} == set(everything.services)
+
+
+def test_an_endpoint_that_comes_to_this_node_is_in_the_set_of_those_that_may_reach_themselves():
+    changing = Changing()
+    piece = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "more", "labels": {"kubernetes.io/service-name": "empty"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "", "port": 8080}],
+        "endpoints": [{"addresses": ["10.244.1.77"], "nodeName": "node-1"}],
+    }
+    (sync,) = changing.sync(read_change({"apply": piece}))
+    (changed,) = sync.ipsets
+    assert changed.name == "KUBE-LOOP-BACK"
+    assert "10.244.1.77,tcp:8080,10.244.1.77" in ipset.text([changed])
+    assert changing.servers("-t 10.96.0.70:80") == {"10.244.1.77:8080": 1}
+
+
+def test_two_services_that_claim_one_address(agents):
+    """The first by name has it; when it goes, it is the other's."""
+    changing = Changing()
+    for name, port in (("one", 8001), ("two", 8002)):
+        spec = {
+            "clusterIP": f"10.96.1.{port - 8000}",
+            "externalIPs": ["198.51.100.77"],
+            "selector": {"app": "web"},
+            "ports": [{"port": 80, "targetPort": port}],
+        }
+        changing.sync(
+            read_change({"apply": {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}})
+        )
+    shared = "-t 198.51.100.77:80"
+    assert set(changing.servers(shared)) == {"10.244.1.3:8001", "10.244.2.3:8001"}
+    changing.ready("10.244.2.3", False, "two")
+    assert set(changing.servers(shared)) == {"10.244.1.3:8001", "10.244.2.3:8001"}
+    changing.sync(Delete("Service", "default", "one"))
+    assert set(changing.servers(shared)) == {"10.244.1.3:8002"}

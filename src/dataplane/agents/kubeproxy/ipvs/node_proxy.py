@@ -38,6 +38,8 @@ class _Kernel:
     services: dict[Key, VirtualService] = field(default_factory=dict)
     waiting: set[tuple[Key, ServerKey]] = field(default_factory=set)
     """Servers of weight 0 that are removed when they have no connection left."""
+    made: Programmed | None = None
+    """What the last sync that looked at everything made."""
     bound: tuple[Address, ...] = ()
     ipsets: Mapping[str, IpSet] = field(default_factory=dict)
     ports: dict[PortKey, Proxied] = field(default_factory=dict)
@@ -47,9 +49,8 @@ class _Kernel:
 class IpvsNodeProxy:
     """The proxy of one node, which has made its first sync with the state that the proxier has now.
 
-    local_addresses: every address on an interface of the node, but those of kube-ipvs0; a sync takes up what they are
-    then. connections: to be given by
-    whoever runs the host; without it no server has any.
+    local_addresses: every address on an interface of the node, but those of kube-ipvs0; where they change, the next sync
+    is to be `node_changed`. connections: to be given by whoever runs the host; without it no server has any.
     """
 
     def __init__(self, proxier: IpvsProxier, node: NodeState, local_addresses: Iterable[Address]) -> None:
@@ -94,7 +95,11 @@ class IpvsNodeProxy:
             new = [key for service in changed for key in ports.by_service.get(service, ())]
             if old or new:
                 before = {key: kernel.ports[key] for key in old}
-                done.append(self._sync(family, before, {key: ports.by_key[key] for key in new}))
+                after = {key: ports.by_key[key] for key in new}
+                if self._only_servers(kernel, before, after):
+                    done.append(self._servers_changed(family, before, after))
+                else:
+                    done.append(self._sync(family, before, after))
         return done
 
     def restart(self, now: int) -> list[Sync]:
@@ -146,6 +151,42 @@ class IpvsNodeProxy:
             bound=self.bound if set(bound) != set(made.bound) else None,
         )
 
+    def _only_servers(
+        self, kernel: _Kernel, before: Mapping[PortKey, Proxied], after: Mapping[PortKey, Proxied]
+    ) -> bool:
+        """Whether nothing but servers can change: the same Services, with the same endpoints on this node. Then a sync
+        need not look at all others, whose number is what it costs."""
+        if kernel.made is None or kernel.made.contested or before.keys() != after.keys():
+            return False
+        return all(
+            not old.differs
+            and not after[key].differs
+            and old.info == after[key].info
+            and self._here(old) == self._here(after[key])
+            for key, old in before.items()
+        )
+
+    def _here(self, port: Proxied) -> list[str]:
+        return [endpoint.text for endpoint in self.proxier.here(port, self.node)]
+
+    def _servers_changed(
+        self, family: Family, before: Mapping[PortKey, Proxied], after: Mapping[PortKey, Proxied]
+    ) -> Sync:
+        kernel = self._kernels[family]
+        assert kernel.made is not None
+        changed = False
+        for service in self.proxier.services(after, self.node, family, self.local_addresses):
+            known = kernel.services[service.key]
+            if known != service:
+                kernel.services[service.key] = self._changed(kernel, known, service)
+                changed |= kernel.services[service.key] != known
+        kernel.ports.update(after)
+        return Sync(
+            Restore(family, kernel.made.chains),
+            forgotten(self.proxier, family, before, after),
+            services=self.services if changed else None,
+        )
+
     def _balance(self, kernel: _Kernel, made: Programmed) -> None:
         wanted = {service.key: service for service in made.services}
         for key in [key for key in kernel.services if key not in wanted]:
@@ -180,7 +221,7 @@ class IpvsNodeProxy:
 
     def _remember(self, kernel: _Kernel, made: Programmed) -> None:
         ports = self.proxier.ports(made.family)
-        kernel.bound = made.bound
+        kernel.made, kernel.bound = made, made.bound
         kernel.ipsets = {value.name: value for value in made.ipsets}
         kernel.ports = dict(ports.by_key)
         kernel.by_service = {key: list(found) for key, found in ports.by_service.items()}

@@ -30,7 +30,7 @@ class Programmed:
     """What a sync of one family makes a node's kernel hold.
 
     services: the virtual services with their servers. bound: the addresses of kube-ipvs0, in the order in which they
-    were added. chains: table -> chain -> rules.
+    were added. chains: table -> chain -> rules. contested: two Services claim one address and port.
     """
 
     family: Family
@@ -38,6 +38,7 @@ class Programmed:
     bound: tuple[Address, ...]
     ipsets: tuple[IpSet, ...]
     chains: Mapping[str, Mapping[str, Sequence[str]]]
+    contested: bool = False
 
     def write(self, firewall: Firewall) -> None:
         static_chains(firewall)
@@ -88,18 +89,27 @@ class IpvsProxier(ProxiedServices):
         services: dict[object, VirtualService] = {}
         bound: dict[Address, None] = {}
         members = Members(family)
+        contested = False
         with without_collection():
             for port in self.ports(family):
                 info = port.info
                 for service in self._services((info.spn, info.protocol), node, family).on(open_at):
                     # Two Services may claim one address and port; of kube-proxy's map now the one, now the other wins.
-                    services.setdefault(service.key, service)
+                    contested |= services.setdefault(service.key, service) is not service
                 bound.update(dict.fromkeys(bound_addresses(info, local)))
                 members.add_port(info, self.here(port, node), node_ip, open_at)
             members.sets[sets.IPVS_IPS].update((address,) for address in bound)
             ipsets = members.ipsets()
         chains = rules(members, detector(self.options, self.state, node, family), self.options)
-        return Programmed(family, tuple(services.values()), tuple(bound), ipsets, chains)
+        return Programmed(family, tuple(services.values()), tuple(bound), ipsets, chains, contested)
+
+    def services(
+        self, keys: Iterable[PortKey], node: NodeState, family: Family, local_addresses: Iterable[Address]
+    ) -> Iterator[VirtualService]:
+        """The virtual services of some service ports, as `programmed` has them."""
+        open_at = node_port_addresses(self.options, family, local_addresses)
+        for key in keys:
+            yield from self._services(key, node, family).on(open_at)
 
     def _services(self, key: PortKey, node: NodeState, family: Family) -> PortServices:
         shared = self._shared.setdefault(family, {})
