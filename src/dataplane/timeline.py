@@ -248,7 +248,7 @@ class Timeline:
         if services:
             for name in self._nodes:
                 self._schedule(name, services, now)
-        everywhere = isinstance(change, LoseNode | RestartProxy) or before.nodes is not state.nodes
+        everywhere = isinstance(change, LoseNode | RestartProxy | ProxyMode) or before.nodes is not state.nodes
         if everywhere:
             self._outages(now)
         self._ask(now, None if everywhere else set(services))
@@ -559,7 +559,7 @@ class Timeline:
 
     def _outages(self, now: int) -> None:
         dead = {name for name, node in self._nodes.items() if node.dead}
-        silent = {name for name, node in self._nodes.items() if now < node.down_until}
+        silent = {name for name, node in self._nodes.items() if node.gone or now < node.down_until}
         late = {name for name, node in self._nodes.items() if node.late}
         self.agents.cloud.outages = Outages(dead, silent, late)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dataplane import Cluster
+from dataplane.agents.cloud.node_health import Finding
 from dataplane.agents.node import Agents
 from dataplane.errors import InputError, ModelError
 from dataplane.testing import Conversation, Run
@@ -126,6 +127,44 @@ def test_a_cluster_that_has_lost_a_node_before() -> None:
     run.change({"return": "node/node-2"})
     run.wait(2 * SECOND)  # until who looks for the node asks again
     assert run.play(Conversation("outside", NODE_2, TCP, 40_001, NODE_PORT)).complete
+
+
+def through_the_balancer(run: Run, port: int) -> str:
+    """The node through which an outsider comes in by the balancer's address, which is its endpoint's; "" for none."""
+    played = run.play(Conversation("outside", "198.51.100.7", TCP, port, 443))
+    pod = run.timeline.state.pod("default", played.endpoints[0].partition("/")[2]) if played.complete else None
+    return (pod.node or "") if pod is not None else ""
+
+
+def test_a_balancer_passes_a_lost_node_over(run: Run) -> None:
+    first = through_the_balancer(run, 40_000)
+    assert first
+    run.change({"lose": f"node/{first}", "evictAfter": 0})
+    second = through_the_balancer(run, 40_001)
+    assert second not in ("", first)
+    run.change({"return": f"node/{first}"})
+    run.wait(2 * SECOND)
+    assert through_the_balancer(run, 40_002) == first
+    cluster = Cluster.load(SHOP)
+    cluster.apply({"lose": f"node/{first}", "evictAfter": 0})
+    assert through_the_balancer(Run(cluster), 40_003) == second
+
+
+def test_a_balancer_that_asks_kube_proxy_finds_it_gone() -> None:
+    run = Run(Cluster.load(SHOP, cloud="gcp"))
+    assert not any("does not run" in finding.why for finding in findings(run))
+    run.change({"proxyMode": "none"})
+    assert all("kube-proxy does not run" in finding.why for finding in findings(run))
+    run.change({"proxyMode": "iptables"})
+    assert not any("does not run" in finding.why for finding in findings(run))
+
+
+def findings(run: Run) -> list[Finding]:
+    """What the balancer's check would get from each node now."""
+    cloud, state = run.timeline.agents.cloud, run.timeline.state
+    front = state.service("default", "front")
+    assert front is not None
+    return [cloud.find(front, node) for node in state.nodes]
 
 
 # ---- pods --------------------------------------------------------------------------------------------------------------
