@@ -152,6 +152,8 @@ class Timeline:
         phase = Random(f"{self.seed}/phase/{name}").randrange(DRAIN_PERIOD)
         self._nodes[name].drains = self._nodes[name].synced = phase
         if self._gone and name in self.fabric.ids:
+            if self.agents.mode != "iptables":
+                raise ModelError(f"node {name} starts without a kube-proxy in a cluster of {self.agents.mode} mode")
             # A machine that starts while there is no proxy has no rules of one.
             self._nodes[name].cleaned = True
             self._rewrite(name, cleanup)

@@ -269,12 +269,48 @@ def test_a_proxy_that_is_cleaned_up_takes_its_rules_along(run: Run) -> None:
 
 def test_what_cannot_be_is_said() -> None:
     cluster = Cluster.load(SHOP)
-    for mode in ("ipvs", "nftables", "userspace"):
-        with pytest.raises(InputError, match=f"{mode!r} is not modelled; iptables and none are"):
+    for mode in ("nftables", "userspace"):
+        with pytest.raises(InputError, match=f"{mode!r} is not modelled; iptables, ipvs and none are"):
             cluster.at(1, {"proxyMode": mode})
+    with pytest.raises(ModelError, match="do not change from iptables to ipvs while they run"):
+        Run(cluster).change({"proxyMode": "ipvs"})
     with pytest.raises(InputError, match="cleanup goes with the mode none"):
         cluster.at(1, {"proxyMode": "iptables", "cleanup": True})
-    with pytest.raises(ModelError, match="proxyMode is an event"):
+    with pytest.raises(ModelError, match="proxyMode none is an event"):
         cluster.apply({"proxyMode": "none"})
     with pytest.raises(ModelError, match="Node node-1 was not lost"):
         cluster.apply({"return": "node/node-1"})
+
+
+def test_in_ipvs_mode_a_proxy_goes_and_comes_too() -> None:
+    run = Run(Cluster.load(SHOP, mode="ipvs"))
+    both = reached(run, service(run, "dns"), 53, 20, UDP)
+    assert len(both) == 2
+    run.change({"proxyMode": "none"})
+    run.change({"scale": "statefulset/dns", "replicas": 1})
+    stale = reached(run, service(run, "dns"), 53, 20, UDP, sport=53_000)
+    assert "default/dns-0" in stale
+    assert len(stale - both) == 1  # what is sent to the server that is gone
+    run.change({"proxyMode": "ipvs"})
+    assert reached(run, service(run, "dns"), 53, 20, UDP, sport=54_000) == {"default/dns-0"}
+    for change, why in (
+        ({"proxyMode": "none", "cleanup": True}, "cleanup of IPVS mode is not modelled"),
+        ({"proxyMode": "iptables"}, "do not change from ipvs to iptables"),
+    ):
+        with pytest.raises(ModelError, match=why):
+            run.change(change)
+    run.change({"proxyMode": "none"})
+    with pytest.raises(ModelError, match="node late starts without a kube-proxy"):
+        run.change({"apply": {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "late"}}})
+
+
+def test_a_node_in_ipvs_mode_returns() -> None:
+    for rebooted in (False, True):
+        run = Run(Cluster.load(SHOP, mode="ipvs"))
+        run.change({"lose": "node/node-2", "evictAfter": 0})
+        run.wait(60 * SECOND)
+        assert not set(on_node(run, "node-2", "web")) & reached(run, service(run, "web"), 80, 30)
+        run.change({"return": "node/node-2", "rebooted": rebooted})
+        run.wait(2 * SECOND)
+        assert set(on_node(run, "node-2", "web")) <= reached(run, service(run, "web"), 80, 30, sport=52_000)
+        assert run.play(Conversation("outside", NODE_2, TCP, 40_001, NODE_PORT)).complete

@@ -93,7 +93,9 @@ def random_change(random: Random, timeline: Timeline, number: int) -> Mapping[st
         choices += [{"return": f"node/{lost[0]}", "rebooted": reboot} for reboot in (False, True)]
     elif len(state.nodes) > 2:
         choices.append({"lose": "node/node-2", "notReadyAfter": ready, "evictAfter": random.choice([0, "1s"])})
-    choices += [{"proxyMode": "none", "cleanup": random.choice([True, False])}, {"proxyMode": "iptables"}]
+    if timeline.agents.mode == "iptables":
+        choices.append({"proxyMode": "none", "cleanup": random.choice([True, False])})
+    choices.append({"proxyMode": timeline.agents.mode})
     late = [node.name for node in state.nodes if node.name.startswith("late")]
     if late:
         choices.append({"delete": f"node/{late[0]}"})
@@ -123,7 +125,7 @@ def test_syncs_lead_to_what_a_full_render_gives(seed: int, mode: str) -> None:
     for node in timeline.state.nodes:
         if node.lost:
             timeline.change(read_change({"return": f"node/{node.name}"}), now)
-    timeline.change(read_change({"proxyMode": "iptables"}), now)
+    timeline.change(read_change({"proxyMode": mode}), now)
     timeline.until(now + 600_000_000_000)
     assert timeline.next is None
     agents = Agents(timeline.state, cluster.options)
