@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_address
 from random import Random
 
 from dataplane.agents.cloud.node_health import Outages
@@ -33,6 +32,7 @@ from dataplane.cluster.node_changes import LoseNode, ProxyMode, RestartProxy, Re
 from dataplane.cluster.objects import Address, ClusterState, PodState
 from dataplane.datapath.fabric import Fabric
 from dataplane.datapath.ipvs_rows import begun
+from dataplane.differences import changed_services, endpoints_that_changed, services_on
 from dataplane.errors import InputError, ModelError
 from dataplane.host.config import HostConfig
 from dataplane.host.iptables import Ruleset
@@ -154,6 +154,8 @@ class Timeline:
         phase = Random(f"{self.seed}/phase/{name}").randrange(DRAIN_PERIOD)
         self._nodes[name].drains = self._nodes[name].synced = phase
         if self._gone and name in self.fabric.ids:
+            if self.agents.mode != "iptables":
+                raise ModelError(f"node {name} starts without a kube-proxy in a cluster of {self.agents.mode} mode")
             # A machine that starts while there is no proxy has no rules of one.
             self._nodes[name].cleaned = True
             self._rewrite(name, cleanup)
@@ -224,15 +226,15 @@ class Timeline:
         told = set(services)
         if isinstance(change, LoseNode):
             concerned.update(self._lose(change.name))
-            told |= _services_on(state, change.name)
+            told |= services_on(state, change.name)
         if isinstance(change, ReturnNode):
             concerned.update(self._return(change, before))
-            told |= _services_on(state, change.name)
+            told |= services_on(state, change.name)
         if named is None:
             concerned.update(self._network(before, state, now))
         self._services(before, state, services)
         for key in services:
-            concerned.update(_endpoints_that_changed(before, state, key))
+            concerned.update(endpoints_that_changed(before, state, key))
         if isinstance(change, PodsReady):
             # It takes nothing from any flow; what befalls flows now is still the doing of what went before.
             told, concerned = set(), {}
@@ -591,46 +593,3 @@ class Timeline:
         for restore in self.agents.balancers().restores() if config.iptables is not None else ():
             running.restore(restore)
         self.fabric.reconfigure(OUTSIDE, config)
-
-
-def changed_services(before: ClusterState, after: ClusterState) -> frozenset[Key]:
-    """The Services that differ, themselves or in their EndpointSlices; those that came and went too."""
-    old = {(service.namespace, service.name): service for service in before.services}
-    found: set[Key] = set()
-    for service in after.services:
-        key = (service.namespace, service.name)
-        known = old.pop(key, None)
-        if known is not service and known != service:
-            found.add(key)
-    found.update(old)
-    for key in before.endpoints.keys() | after.endpoints.keys():
-        slices, were = after.endpoints.get(key, ()), before.endpoints.get(key, ())
-        if slices is not were and slices != were:
-            found.add(key)
-    return frozenset(found)
-
-
-def _services_on(state: ClusterState, node: str) -> set[Key]:
-    """The Services that have an endpoint on a node."""
-    return {
-        key
-        for key, pieces in state.endpoints.items()
-        if any(endpoint.node == node for piece in pieces for endpoint in piece.endpoints)
-    }
-
-
-def _endpoints_that_changed(before: ClusterState, after: ClusterState, key: Key) -> dict[Address, str]:
-    """The addresses of endpoints that went or are in another condition, with their texts."""
-
-    def entries(state: ClusterState) -> dict[str, object]:
-        return {e.address: e for piece in state.endpoints.get(key, ()) for e in piece.endpoints}
-
-    old, new = entries(before), entries(after)
-    found: dict[Address, str] = {}
-    for text, entry in old.items():
-        if new.get(text) != entry:
-            try:
-                found[ip_address(text)] = text
-            except ValueError:
-                continue  # 10.0.00.01: no flow has this text
-    return found

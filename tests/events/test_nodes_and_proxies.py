@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dataplane import Cluster
+from dataplane.agents.cloud.node_health import Finding
 from dataplane.agents.node import Agents
 from dataplane.errors import InputError, ModelError
 from dataplane.testing import Conversation, Run
@@ -128,6 +129,44 @@ def test_a_cluster_that_has_lost_a_node_before() -> None:
     assert run.play(Conversation("outside", NODE_2, TCP, 40_001, NODE_PORT)).complete
 
 
+def through_the_balancer(run: Run, port: int) -> str:
+    """The node through which an outsider comes in by the balancer's address, which is its endpoint's; "" for none."""
+    played = run.play(Conversation("outside", "198.51.100.7", TCP, port, 443))
+    pod = run.timeline.state.pod("default", played.endpoints[0].partition("/")[2]) if played.complete else None
+    return (pod.node or "") if pod is not None else ""
+
+
+def test_a_balancer_passes_a_lost_node_over(run: Run) -> None:
+    first = through_the_balancer(run, 40_000)
+    assert first
+    run.change({"lose": f"node/{first}", "evictAfter": 0})
+    second = through_the_balancer(run, 40_001)
+    assert second not in ("", first)
+    run.change({"return": f"node/{first}"})
+    run.wait(2 * SECOND)
+    assert through_the_balancer(run, 40_002) == first
+    cluster = Cluster.load(SHOP)
+    cluster.apply({"lose": f"node/{first}", "evictAfter": 0})
+    assert through_the_balancer(Run(cluster), 40_003) == second
+
+
+def test_a_balancer_that_asks_kube_proxy_finds_it_gone() -> None:
+    run = Run(Cluster.load(SHOP, cloud="gcp"))
+    assert not any("does not run" in finding.why for finding in findings(run))
+    run.change({"proxyMode": "none"})
+    assert all("kube-proxy does not run" in finding.why for finding in findings(run))
+    run.change({"proxyMode": "iptables"})
+    assert not any("does not run" in finding.why for finding in findings(run))
+
+
+def findings(run: Run) -> list[Finding]:
+    """What the balancer's check would get from each node now."""
+    cloud, state = run.timeline.agents.cloud, run.timeline.state
+    front = state.service("default", "front")
+    assert front is not None
+    return [cloud.find(front, node) for node in state.nodes]
+
+
 # ---- pods --------------------------------------------------------------------------------------------------------------
 
 
@@ -233,9 +272,45 @@ def test_what_cannot_be_is_said() -> None:
     for mode in ("nftables", "userspace"):
         with pytest.raises(InputError, match=f"{mode!r} is not modelled; iptables, ipvs and none are"):
             cluster.at(1, {"proxyMode": mode})
+    with pytest.raises(ModelError, match="do not change from iptables to ipvs while they run"):
+        Run(cluster).change({"proxyMode": "ipvs"})
     with pytest.raises(InputError, match="cleanup goes with the mode none"):
         cluster.at(1, {"proxyMode": "iptables", "cleanup": True})
     with pytest.raises(ModelError, match="proxyMode none is an event"):
         cluster.apply({"proxyMode": "none"})
     with pytest.raises(ModelError, match="Node node-1 was not lost"):
         cluster.apply({"return": "node/node-1"})
+
+
+def test_in_ipvs_mode_a_proxy_goes_and_comes_too() -> None:
+    run = Run(Cluster.load(SHOP, mode="ipvs"))
+    both = reached(run, service(run, "dns"), 53, 20, UDP)
+    assert len(both) == 2
+    run.change({"proxyMode": "none"})
+    run.change({"scale": "statefulset/dns", "replicas": 1})
+    stale = reached(run, service(run, "dns"), 53, 20, UDP, sport=53_000)
+    assert "default/dns-0" in stale
+    assert len(stale - both) == 1  # what is sent to the server that is gone
+    run.change({"proxyMode": "ipvs"})
+    assert reached(run, service(run, "dns"), 53, 20, UDP, sport=54_000) == {"default/dns-0"}
+    for change, why in (
+        ({"proxyMode": "none", "cleanup": True}, "cleanup of IPVS mode is not modelled"),
+        ({"proxyMode": "iptables"}, "do not change from ipvs to iptables"),
+    ):
+        with pytest.raises(ModelError, match=why):
+            run.change(change)
+    run.change({"proxyMode": "none"})
+    with pytest.raises(ModelError, match="node late starts without a kube-proxy"):
+        run.change({"apply": {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "late"}}})
+
+
+def test_a_node_in_ipvs_mode_returns() -> None:
+    for rebooted in (False, True):
+        run = Run(Cluster.load(SHOP, mode="ipvs"))
+        run.change({"lose": "node/node-2", "evictAfter": 0})
+        run.wait(60 * SECOND)
+        assert not set(on_node(run, "node-2", "web")) & reached(run, service(run, "web"), 80, 30)
+        run.change({"return": "node/node-2", "rebooted": rebooted})
+        run.wait(2 * SECOND)
+        assert set(on_node(run, "node-2", "web")) <= reached(run, service(run, "web"), 80, 30, sport=52_000)
+        assert run.play(Conversation("outside", NODE_2, TCP, 40_001, NODE_PORT)).complete

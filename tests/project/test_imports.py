@@ -30,7 +30,8 @@ ARROWS: dict[str, set[str]] = {
     "balancing": {"timeline", "agents", "cluster", "datapath", "errors"},
     "result": {"balancing", "effects", "timeline", "agents", "cluster", "datapath", "capture", "_fast", "errors"},
     "sync_delay": {"cluster", "errors"},
-    "timeline": {"sync_delay", "cluster", "agents", "datapath", "host", "errors"},
+    "differences": {"cluster"},
+    "timeline": {"sync_delay", "differences", "cluster", "agents", "datapath", "host", "errors"},
     "effects": {"timeline", "cluster", "_fast", "errors"},
     "emulation": {
         "mapping",

@@ -19,6 +19,7 @@ from dataplane.agents import kubelet
 from dataplane.agents.cloud.addresses import Assigned
 from dataplane.agents.cloud.controller import HEALTH_CHECK, Cloud
 from dataplane.agents.cloud.kinds import Delivery, kind_of
+from dataplane.agents.cloud.node_health import Outages
 from dataplane.agents.cloud.outside import OutsideBalancers
 from dataplane.agents.cni import bridge
 from dataplane.agents.cni.flannel import NET_CONF, Flannel, flannel_options
@@ -96,6 +97,7 @@ class Agents:
         self.proxier: Proxier | IpvsProxier = proxier(state, self.proxy, self.options.version)
         self.flannel = Flannel(state, flannel_options(_config(state, NET_CONF), state), ETH0, self.options.mtu)
         self.cloud = Cloud(kind, self.proxier, assigned, self.options.seed)
+        self.cloud.outages = Outages({node.name for node in state.nodes if node.lost})
         self._forwards = kind.delivery is not Delivery.ONE_NODE or any(
             front.delivery is not Delivery.ONE_NODE for found in self.cloud.balancers() for front in found.fronts
         )
