@@ -93,9 +93,9 @@ def random_change(random: Random, timeline: Timeline, number: int) -> Mapping[st
         choices += [{"return": f"node/{lost[0]}", "rebooted": reboot} for reboot in (False, True)]
     elif len(state.nodes) > 2:
         choices.append({"lose": "node/node-2", "notReadyAfter": ready, "evictAfter": random.choice([0, "1s"])})
-    mode = timeline.agents.mode
-    cleanup = mode == "iptables" and random.choice([True, False])
-    choices += [{"proxyMode": "none", "cleanup": cleanup}, {"proxyMode": mode}]
+    if timeline.agents.mode == "iptables":
+        choices.append({"proxyMode": "none", "cleanup": random.choice([True, False])})
+    choices.append({"proxyMode": timeline.agents.mode})
     late = [node.name for node in state.nodes if node.name.startswith("late")]
     if late:
         choices.append({"delete": f"node/{late[0]}"})
