@@ -5,7 +5,7 @@ A table is one hash of prefixes with the list of lengths in use, longest first: 
 """
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.interface cimport Interface, LocalAddress
@@ -111,6 +111,10 @@ cdef struct Fib:
     uint8_t custom_rules    # any rule beyond local, main, default
     LocalAddress *addresses
     int32_t address_count
+    int32_t *address_buckets    # first address of a hash; kube-ipvs0 has one for every Service
+    uint32_t address_mask
+    int32_t *slot_addresses     # first address of an interface, in the kernel's order; -1
+    int32_t slot_count
     Interface *interfaces   # of the host, not owned
     int32_t interface_count
     uint32_t seed           # net.ipv4.fib_multipath_hash_seed, or the host's own
@@ -201,6 +205,44 @@ cdef inline int32_t fib_find(
         at = (at + 1) & fib.bucket_mask
 
 
+cdef inline uint32_t address_hash(uint8_t family, const uint32_t *address) noexcept nogil:
+    cdef uint64_t h = family
+    cdef int i
+    for i in range(4):
+        h = (h ^ address[i]) * 0x9E3779B97F4A7C15ULL
+        h ^= h >> 29
+    return <uint32_t>(h >> 24)
+
+
+cdef inline bint fib_index_addresses(Fib *fib) noexcept nogil:
+    """Find addresses by themselves and by interface from now on; False when memory is out."""
+    cdef uint32_t size = 16, row
+    cdef int32_t i
+    cdef LocalAddress *local
+    free(fib.address_buckets)
+    free(fib.slot_addresses)
+    while size < <uint32_t>fib.address_count * 2:
+        size *= 2
+    fib.address_mask = size - 1
+    fib.slot_count = fib.interface_count
+    fib.address_buckets = <int32_t *>malloc(size * sizeof(int32_t))
+    fib.slot_addresses = <int32_t *>malloc((fib.slot_count + 1) * sizeof(int32_t))
+    if fib.address_buckets == NULL or fib.slot_addresses == NULL:
+        return False
+    memset(fib.address_buckets, 0xFF, size * sizeof(int32_t))
+    memset(fib.slot_addresses, 0xFF, (fib.slot_count + 1) * sizeof(int32_t))
+    for i in range(fib.address_count - 1, -1, -1):      # the first comes to stand first
+        local = &fib.addresses[i]
+        row = address_hash(local.family, local.address) & fib.address_mask
+        local.same_bucket = fib.address_buckets[row]
+        fib.address_buckets[row] = i
+        local.same_slot = -1
+        if 0 <= local.slot < fib.slot_count:
+            local.same_slot = fib.slot_addresses[local.slot]
+            fib.slot_addresses[local.slot] = i
+    return True
+
+
 cdef inline bint select_source4(
     const Fib *fib, int32_t slot, const uint32_t *towards, uint8_t scope, uint32_t *out,
 ) noexcept nogil:
@@ -208,9 +250,11 @@ cdef inline bint select_source4(
     cdef int32_t i
     cdef const LocalAddress *local
     cdef const LocalAddress *first = NULL
-    for i in range(fib.address_count):
+    i = fib.slot_addresses[slot] if 0 <= slot < fib.slot_count else -1
+    while i >= 0:
         local = &fib.addresses[i]
-        if local.family != 4 or local.slot != slot or local.secondary or local.scope > scope:
+        i = local.same_slot
+        if local.family != 4 or local.secondary or local.scope > scope:
             continue
         if towards == NULL or towards[0] == 0 or prefix_covers(local.address, towards, 4, local.prefix_length):
             memcpy(out, local.address, 16)
@@ -387,10 +431,14 @@ cdef inline bint address_on(const Fib *fib, uint8_t family, const uint32_t *addr
     """Whether a host address is configured, on `slot` or, with -1, anywhere."""
     cdef int32_t i
     cdef const LocalAddress *local
-    for i in range(fib.address_count):
+    if fib.address_buckets == NULL:
+        return False
+    i = fib.address_buckets[address_hash(family, address) & fib.address_mask]
+    while i >= 0:
         local = &fib.addresses[i]
         if local.family == family and (slot < 0 or local.slot == slot) and same_address(local.address, address):
             return True
+        i = local.same_bucket
     return False
 
 
@@ -635,4 +683,6 @@ cdef inline void fib_free(Fib *fib) noexcept nogil:
     free(fib.lengths)
     free(fib.rules)
     free(fib.addresses)
+    free(fib.address_buckets)
+    free(fib.slot_addresses)
     memset(fib, 0, sizeof(Fib))

@@ -15,7 +15,7 @@ from dataplane._fast.chance cimport CHOICE_COUNT, chance_seed
 from dataplane._fast.conntrack cimport ConnectionTable
 from dataplane._fast.fdb cimport FdbEntry, Remote, fdb_add_remote, fdb_create, fdb_find, fdb_free
 from dataplane._fast.fib cimport (
-    LocalAddress, NextHop, PolicyRule, Route, fib_add_hop, fib_add_route, fib_free, fib_index,
+    LocalAddress, NextHop, PolicyRule, Route, fib_add_hop, fib_add_route, fib_free, fib_index, fib_index_addresses,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
 from dataplane._fast.ipvs cimport Balancer
@@ -235,6 +235,8 @@ cdef class CompiledHost:
             local.deprecated = deprecated
             if local.family == 4:
                 self.host.interfaces[local.slot].has_ip4 = 1
+        if not fib_index_addresses(&self.host.fib):
+            raise MemoryError
 
     def route(self, network, *, uint32_t table, int kind, uint32_t metric=0, uint32_t mtu=0, int scope=0, int tos=0,
               source=None, hops=()):

@@ -82,3 +82,5 @@ cdef struct LocalAddress:
     uint8_t scope           # RT_SCOPE_: 0 universe, 253 link, 254 host
     uint8_t secondary
     uint8_t deprecated
+    int32_t same_bucket     # index of the next address; -1
+    int32_t same_slot
