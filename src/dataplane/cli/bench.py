@@ -95,7 +95,7 @@ def modes(
     machine = Machine.here()
     rows = []
     with steps() as advance:
-        for row in run(plan, kernels() if kernel else (), advance):
+        for row in run(plan, engines() if kernel else (), advance):
             rows.append(row)
     if plot is not None:
         draw(rows, plot, machine.line())
