@@ -325,7 +325,8 @@ cdef class Balancer:
             result.append((
                 c.proto, c.expires - now, "ASSURED" if c.flags & IPVS_ASSURED else STATE_NAMES[c.state],
                 words_address(c.client, c.family), c.client_port,
-                words_address(c.virtual, c.family), c.virtual_port, words_address(c.target, c.target_family), c.target_port,
+                words_address(c.virtual, c.family), c.virtual_port,
+                words_address(c.target, c.target_family), c.target_port,
                 bool(c.flags & IPVS_TEMPLATE),
             ))
         return result
