@@ -336,8 +336,8 @@ cdef class Balancer:
 
 
 cdef bint was_of(const Server *s, const Service *service):
-    return (s.proto == service.proto and s.virtual_family == service.family and s.fwmark == service.fwmark and s.virtual_port == service.port
-            and memcmp(s.virtual, service.address, 16) == 0)
+    return (s.proto == service.proto and s.virtual_family == service.family and s.fwmark == service.fwmark
+            and s.virtual_port == service.port and memcmp(s.virtual, service.address, 16) == 0)
 
 
 cdef void servers_free(Server *s):
