@@ -111,9 +111,11 @@ cdef struct Server:
     Service *service
     # The service that it was added to, by which it is known when it comes back.
     uint8_t proto
+    uint8_t virtual_family
     uint16_t virtual_port
     uint32_t virtual[4]
     uint32_t fwmark
+    int64_t idle_since      # of a removed one without connections: it goes in a while, and may come back before; 0: not yet
     Server *next            # the one that was added before; of a removed one, the next that was removed
 
 cdef struct Locality:
@@ -216,3 +218,4 @@ cdef class Balancer:
     cdef uint32_t bucket_of(self, const Service *s)
     cdef object widen(self)
     cdef void discard(self, Service *service, Server *s)
+    cdef void prune(self, int64_t now)

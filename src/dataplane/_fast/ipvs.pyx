@@ -8,7 +8,7 @@ from libc.string cimport memcmp, memcpy, memset
 from dataplane._fast.address cimport address_words, words_address
 from dataplane._fast.ipvs_conn cimport conn_expire, ipvs_hash
 from dataplane._fast.ipvs_service cimport service_find, service_of_mark
-from dataplane._fast.ipvs_schedule cimport localities_clear, localities_forget, servers_changed
+from dataplane._fast.ipvs_schedule cimport localities_clear, localities_hold, servers_changed
 
 STATE_NAMES = (
     "NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN",
@@ -16,6 +16,10 @@ STATE_NAMES = (
     "S-SENT", "S-RECEIVED", "S-ACK-SENT", "REJECTED", "CLOSED",
 )
 TIMEOUTS = (2, 900, 120, 60, 120, 120, 10, 60, 30, 120, 120, 300, 4, 60, 60, 60, 60, 60, 60, 900, 60, 60, 60, 4, 60)
+
+
+cdef enum:
+    TRASH_SECONDS = 180     # until a removed server is forgotten: its counters, and that it was there
 
 
 cdef object counters_row(const IpvsCounters *c):
@@ -228,6 +232,7 @@ cdef class Balancer:
                 s.family = address_words(address, s.address)
                 s.port = port
                 s.proto = service.proto
+                s.virtual_family = service.family
                 s.fwmark = service.fwmark
                 s.virtual_port = service.port
                 memcpy(s.virtual, service.address, 16)
@@ -261,23 +266,32 @@ cdef class Balancer:
         at[0] = s.next
         if service.last == s:
             service.last = before       # round robin goes on behind it
-        localities_forget(service, s)
         s.available = 0
+        s.idle_since = 0
         if self.ipvs.expire_nodest_conn:
             self.ipvs.orphans = 1
         s.service = NULL
         s.next = self.ipvs.removed
         self.ipvs.removed = s
         servers_changed(service)
-        # Those without connections are nobody's.
-        at = &self.ipvs.removed
+
+    cdef void prune(self, int64_t now):
+        """ip_vs_dest_trash_expire: those that are nobody's go after a while; their counters with them."""
+        cdef Server **at = &self.ipvs.removed
+        cdef Server *s
         while at[0] != NULL:
             s = at[0]
-            if s.active + s.inactive + s.persistent == 0:
+            if s.active + s.inactive + s.persistent:
+                s.idle_since = 0
+            elif s.idle_since == 0:
+                s.idle_since = now
+            elif s.idle_since + TRASH_SECONDS * <int64_t>1_000_000_000 <= now and not localities_hold(
+                    service_of_mark(&self.ipvs, s.virtual_family, s.fwmark) if s.proto == 0 else service_find(
+                        &self.ipvs, s.virtual_family, s.proto, s.virtual, s.virtual_port), s):
                 at[0] = s.next
                 free(s)
-            else:
-                at = &s.next
+                continue
+            at = &s.next
 
     def service_counters(self, tuple key):
         """(connections, packets in, packets out, bytes in, bytes out)"""
@@ -296,8 +310,9 @@ cdef class Balancer:
         self.ipvs.tracked = &connections.table
 
     def expire(self, int64_t now):
-        """Let go of connections that are due at `now`."""
+        """Let go of connections that are due at `now`, and of servers that were removed long ago."""
         conn_expire(&self.ipvs, now)
+        self.prune(now)
 
     def rows(self, int64_t now):
         """The connections: (protocol, ns to live, state, client, port, virtual address, port, server, port, template)."""
@@ -310,7 +325,8 @@ cdef class Balancer:
             result.append((
                 c.proto, c.expires - now, "ASSURED" if c.flags & IPVS_ASSURED else STATE_NAMES[c.state],
                 words_address(c.client, c.family), c.client_port,
-                words_address(c.virtual, c.family), c.virtual_port, words_address(c.target, c.target_family), c.target_port,
+                words_address(c.virtual, c.family), c.virtual_port,
+                words_address(c.target, c.target_family), c.target_port,
                 bool(c.flags & IPVS_TEMPLATE),
             ))
         return result
@@ -320,8 +336,8 @@ cdef class Balancer:
 
 
 cdef bint was_of(const Server *s, const Service *service):
-    return (s.proto == service.proto and s.fwmark == service.fwmark and s.virtual_port == service.port
-            and memcmp(s.virtual, service.address, 16) == 0)
+    return (s.proto == service.proto and s.virtual_family == service.family and s.fwmark == service.fwmark
+            and s.virtual_port == service.port and memcmp(s.virtual, service.address, 16) == 0)
 
 
 cdef void servers_free(Server *s):

@@ -97,7 +97,7 @@ cdef inline void server_relieve(Server *s) noexcept nogil:
         s.overloaded = 0
 
 
-cdef inline void server_unbind(IpvsConn *c) noexcept nogil:
+cdef inline void server_unbind(IpvsConn *c, int64_t now) noexcept nogil:
     cdef Server *s = c.server
     if s == NULL:
         return
@@ -108,6 +108,8 @@ cdef inline void server_unbind(IpvsConn *c) noexcept nogil:
     else:
         s.active -= 1
     server_relieve(s)
+    if not s.available and s.active + s.inactive + s.persistent == 0:
+        s.idle_since = now
     c.server = NULL
 
 
@@ -271,7 +273,7 @@ cdef inline void conn_free(Ipvs *v, IpvsConn *c, int64_t now) noexcept nogil:
             heap_down(v, last)
     if c.control != NULL:
         c.control.children -= 1
-    server_unbind(c)
+    server_unbind(c, now)
     if c.flags & IPVS_CONNTRACK and not c.flags & IPVS_ONE_PACKET:
         conn_forget_tracked(v.tracked, c, now)
     c.next = v.idle

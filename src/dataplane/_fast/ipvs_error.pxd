@@ -77,6 +77,7 @@ cdef inline void asks(const Packet *p, const Tuple *quoted, Asked *asked) noexce
     """net.ipv4.vs.schedule_icmp: an error about an unknown connection begins it, by the answer that it quotes."""
     memcpy(asked.client, quoted.dst, 16)
     memcpy(asked.virtual, quoted.src, 16)
+    memcpy(asked.hashed, quoted.dst, 16)
     asked.client_port = quoted.dport
     asked.virtual_port = quoted.sport
     asked.family = p.family

@@ -101,6 +101,7 @@ cdef inline bint given_up(Network *net, Host *host, Packet *p, Ipvs *v, IpvsConn
 cdef inline void ends_of(const Packet *p, Asked *asked) noexcept nogil:
     memcpy(asked.client, &p.field[<int>FIELD_SRC], 16)
     memcpy(asked.virtual, &p.field[<int>FIELD_DST], 16)
+    memcpy(asked.hashed, asked.virtual, 16)
     asked.client_port = <uint16_t>p.field[<int>FIELD_SPORT]
     asked.virtual_port = <uint16_t>p.field[<int>FIELD_DPORT]
     asked.family = p.family

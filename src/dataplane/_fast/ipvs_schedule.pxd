@@ -394,7 +394,7 @@ cdef inline Locality *locality_of(Service *service, const uint32_t *address, int
 cdef inline Server *schedule_lblc(Service *service, const uint32_t *destination, int64_t now, int64_t lifetime) noexcept nogil:
     cdef Locality *entry = locality_of(service, destination, now, lifetime)
     cdef Server *s
-    if entry != NULL and entry.server != NULL and usable(entry.server) and not crowded(service, entry.server):
+    if entry != NULL and entry.server != NULL and entry.server.available and usable(entry.server) and not crowded(service, entry.server):
         entry.last_use = now
         return entry.server
     s = schedule_wlc(service)
@@ -414,7 +414,7 @@ cdef inline Server *member_of(const Locality *entry, bint most) noexcept nogil:
         if most:
             if s.weight > 0 and (best == NULL or load_of(best) * s.weight < load_of(s) * best.weight):
                 best = s
-        elif usable(s) and (best == NULL or load_of(best) * s.weight > load_of(s) * best.weight):
+        elif s.available and usable(s) and (best == NULL or load_of(best) * s.weight > load_of(s) * best.weight):
             best = s
     return best
 
@@ -428,20 +428,23 @@ cdef inline void member_drop(Locality *entry, const Server *gone) noexcept nogil
     entry.member_count = kept
 
 
-cdef inline void localities_forget(Service *service, const Server *gone) noexcept nogil:
-    """Nobody is sent to a server that was removed."""
+cdef inline bint localities_hold(const Service *service, const Server *s) noexcept nogil:
+    """Whether some destination is still sent to a server, if it should come back."""
     cdef int i
-    cdef Locality **at
-    if service.localities == NULL:
-        return
+    cdef int32_t member
+    cdef const Locality *entry
+    if service == NULL or service.localities == NULL:
+        return False
     for i in range(LOCALITY_SLOTS):
-        at = &service.localities[i]
-        while at[0] != NULL:
-            member_drop(at[0], gone)
-            if at[0].server == gone:
-                locality_free(service, at)
-            else:
-                at = &at[0].next
+        entry = service.localities[i]
+        while entry != NULL:
+            if entry.server == s:
+                return True
+            for member in range(entry.member_count):
+                if entry.members[member] == s:
+                    return True
+            entry = entry.next
+    return False
 
 
 cdef inline void member_add(Locality *entry, Server *s, int64_t now) noexcept nogil:

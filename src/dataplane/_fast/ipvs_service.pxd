@@ -16,6 +16,7 @@ cdef struct Asked:
     # What begins a connection: a packet's own ends, or those that an ICMP error quotes, seen from the client.
     uint32_t client[4]
     uint32_t virtual[4]
+    uint32_t hashed[4]      # what dh, lblc and lblcr take for the destination: of an error, that of the answer in it
     uint16_t client_port
     uint16_t virtual_port
     uint8_t family
@@ -100,7 +101,7 @@ cdef inline IpvsConn *begin_persistent(Host *host, Ipvs *v, Service *service, co
         template_retire(v, template)
         template = NULL
     if template == NULL:
-        s = schedule(v, service, asked.client, asked.client_port, asked.virtual, now, &host.chance)
+        s = schedule(v, service, asked.client, asked.client_port, asked.hashed, now, &host.chance)
         if s == NULL:
             return NULL
         template = conn_new(
@@ -133,7 +134,7 @@ cdef inline IpvsConn *begin(Host *host, Ipvs *v, Service *service, const Asked *
     if service.persistent:
         c = begin_persistent(host, v, service, asked, now)
     else:
-        s = schedule(v, service, asked.client, asked.client_port, asked.virtual, now, &host.chance)
+        s = schedule(v, service, asked.client, asked.client_port, asked.hashed, now, &host.chance)
         if s == NULL:
             return NULL
         c = conn_new(

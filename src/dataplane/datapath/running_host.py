@@ -55,6 +55,7 @@ class RunningHost:
             engine = balancer(self.config.with_(ipvs=()), self._seed)
             self.host.balancing(engine)
         register_ipvs(self.host, services)
+        engine.expire(now)
         rebalance(engine, self.config.ipvs, services)
         engine.expire(now)
         self.config = self.config.with_(ipvs=services)

@@ -1,9 +1,9 @@
 """States of UDP and SCTP connections."""
 
-from collections.abc import Callable
 from typing import Any
 
 from judge.balanced import PORT, balanced, plain
+from judge.explore import explore
 from judge.ipvs_node import IpvsNode
 from judge.scenario import scenario
 from judge.talk import Frames, reply
@@ -170,42 +170,6 @@ CHUNKS = (
 )
 
 
-def _sctp_state(node: IpvsNode, sport: int) -> str:
-    """The state of the connection from a port of the client; "" without one."""
-    for line in node.recording.steps[-1].ipvs["-Lnc"].splitlines():
-        words = line.split()
-        if words[3].endswith(f":{sport}"):
-            return words[2]
-    return ""
-
-
-def explore(node: IpvsNode, send: Callable[[int, int, int], None], sides: int) -> None:
-    """Send every chunk (by its place in CHUNKS) of every side (0 client, 1 server) in every state that there is, looking
-    where each leads, and going again where it led to one that is left to look at."""
-    moves = [(side, chunk) for side in range(sides) for chunk in range(len(CHUNKS))]
-    after: dict[str, dict[tuple[int, int], str]] = {}
-    for sport in (40000, 40001):
-        send(sport, 0, 1)  # INIT begins
-        state = _sctp_state(node, sport)
-        while True:
-            ways: dict[str, list[tuple[int, int]]] = {state: []}
-            queue = [state]
-            while queue and all(move in after.get(queue[0], {}) for move in moves):
-                here = queue.pop(0)
-                for move, there in after[here].items():
-                    if there and there not in ways:
-                        ways[there] = [*ways[here], move]
-                        queue.append(there)
-            if not queue:
-                break
-            goal = queue[0]
-            path = [*ways[goal], next(move for move in moves if move not in after.get(goal, {}))]
-            for move in path:
-                send(sport, *move)
-                after.setdefault(state, {})[move] = _sctp_state(node, sport)
-                state = after[state][move]
-
-
 @scenario(masks=("time left",))
 def sctp_every_chunk_in_every_state(node: IpvsNode) -> None:
     """Chunks of both sides, whatever they are and whenever they come."""
@@ -218,7 +182,7 @@ def sctp_every_chunk_in_every_state(node: IpvsNode) -> None:
         else:
             talk.client(CHUNKS[chunk])
 
-    explore(node, send, 2)
+    explore(node, send, 2, len(CHUNKS), 1)
 
 
 @scenario(masks=("time left",))
@@ -234,7 +198,7 @@ def sctp_every_chunk_of_a_client(node: IpvsNode) -> None:
 
     for chunk in range(len(CHUNKS)):
         send(41000 + chunk, 0, chunk)
-    explore(node, send, 1)
+    explore(node, send, 1, len(CHUNKS), 1)
 
 
 @scenario(masks=("time left",))

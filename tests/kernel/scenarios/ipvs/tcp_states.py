@@ -1,8 +1,10 @@
 """States of TCP connections and how long they live. Times stay 15 % away from the kernel's: its timers come in steps."""
 
-from judge.balanced import Conversation, balanced
+from judge.balanced import Conversation, balanced, plain
+from judge.explore import explore
 from judge.ipvs_node import IpvsNode
 from judge.scenario import scenario
+from scapy.layers.inet import TCP
 
 
 def opened(node: IpvsNode, **options: str) -> Conversation:
@@ -202,3 +204,39 @@ def bad_checksum(node: IpvsNode) -> None:
     talk = opened(node)
     talk.client("PA", b"spoilt", chksum=0x1234)
     talk.server("PA", b"spoilt", chksum=0x1234)
+
+
+FLAGS = ("S", "SA", "A", "FA", "R", "RA", "")
+
+
+@scenario(masks=("time left",))
+def every_flag_in_every_state(node: IpvsNode) -> None:
+    """Segments of both sides, whatever they are and whenever they come; conn_reuse_mode 0, where a SYN begins nothing."""
+    web = balanced(node, weights=(1,))
+    node.sysctl("net.ipv4.vs.conn_reuse_mode = 0")
+
+    def send(sport: int, side: int, kind: int) -> None:
+        if side:
+            segment = TCP(sport=8080, dport=sport, flags=FLAGS[kind], seq=5000, ack=1001)
+            web.servers[2].send(segment, to=web.client)
+        else:
+            segment = TCP(sport=sport, dport=80, flags=FLAGS[kind], seq=1000, ack=5001)
+            web.client.send(segment, to=web.vip)
+
+    explore(node, send, 2, len(FLAGS), 0)
+
+
+@scenario(masks=("time left",))
+def every_flag_of_a_client(node: IpvsNode) -> None:
+    """Direct routing, where the balancer sees the client alone; sloppy_tcp, where any segment but RST may come first."""
+    web = plain(node, "tcp", 2)
+    lines = [f"-A {web.service} -s rr"]
+    node.ipvs("\n".join(lines + [web.server(number, "-g", port=80) for number in web.servers]))
+    node.sysctl("net.ipv4.vs.sloppy_tcp = 1")
+
+    def send(sport: int, side: int, kind: int) -> None:
+        web.client.send(TCP(sport=sport, dport=80, flags=FLAGS[kind], seq=1000, ack=5001), to=web.vip)
+
+    for kind in range(len(FLAGS)):
+        send(41000 + kind, 0, kind)
+    explore(node, send, 1, len(FLAGS), 0)
