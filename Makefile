@@ -114,7 +114,7 @@ bench-compare: $(VENV)/.test $(BUILT)
 	$(PY) bench/compare.py '$(BASE)' $(BENCH)
 
 # A stock Python loads the sanitizers first; its own allocator would hide what numpy's arrays are worth checking for.
-SANITIZED ?= tests/host tests/conntrack tests/fragments tests/replay tests/ipvs tests/fuzz
+SANITIZED ?= tests/host tests/conntrack tests/fragments tests/replay tests/ipvs tests/capture tests/limits tests/testing tests/fuzz
 SANITIZERS := $(shell for l in libasan.so libubsan.so; do p=$$(gcc -print-file-name=$$l 2>/dev/null); test -e "$$p" && echo "$$p"; done)
 sanitize: $(VENV)/.test
 ifeq ($(words $(SANITIZERS)),2)

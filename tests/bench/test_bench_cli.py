@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from dataplane.bench.engines import kernels
 from dataplane.bench.figures import PERCENTILES
-from dataplane.bench.kernel import kernels
 from dataplane.bench.modes import PACKETS
 from dataplane.cli import main
 from dataplane.errors import ModelError
@@ -18,8 +18,8 @@ from dataplane.errors import ModelError
 TINY = ("--endpoints", "2", "--packets", "20", "--connections", "5", "--changes", "2", "--repeats", "2")
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main(["bench", "modes", "--services", "3,12", *TINY, *arguments]) == 0
+def run(capsys: pytest.CaptureFixture[str], *arguments: str, modes: str = "iptables") -> str:
+    assert main(["bench", "modes", "--modes", modes, "--services", "3,12", *TINY, *arguments]) == 0
     return capsys.readouterr().out
 
 
@@ -74,7 +74,7 @@ def test_json_has_every_figure_and_each_is_finite(capsys: pytest.CaptureFixture[
 
 
 def test_csv_is_one_line_for_each_kind_of_packet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "modes", "--services", "3", *TINY, "-o", "csv"]) == 0
+    assert main(["bench", "modes", "--modes", "iptables", "--services", "3", *TINY, "-o", "csv"]) == 0
     output = capsys.readouterr()
     rows = list(csv.DictReader(io.StringIO(output.out)))
     assert [row["packets"] for row in rows] == [*PACKETS] * 3
@@ -113,6 +113,16 @@ def test_what_cannot_be_measured_is_refused(
     assert not output.out
 
 
+def test_ipvs_walks_as_many_rules_whatever_the_number_of_services(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(run(capsys, "-o", "json", modes="iptables,ipvs"))["rows"]
+    few, many = (row for row in rows if row["mode"] == "ipvs" and row["engine"] == "model")
+    assert (few["services"], many["services"]) == (3, 12)
+    assert few["walked"] == many["walked"]
+    assert few["tables"]["rules"] == many["tables"]["rules"]
+    assert many["tables"]["virtual services"] == 12
+    assert many["sync"]["median"] > 0
+
+
 def test_the_same_seed_walks_the_same_rules(capsys: pytest.CaptureFixture[str]) -> None:
     walked = [
         [row["walked"] for row in json.loads(run(capsys, "-o", "json", "--seed", seed))["rows"]]
@@ -129,9 +139,9 @@ def test_kernel_adds_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(run(capsys, "--kernel", "-o", "json"))["rows"]
     of_kernel = [row for row in rows if row["engine"].startswith("kernel")]
     assert [(row["mode"], row["services"], row["engine"]) for row in of_kernel] == [
-        (mode, services, f"kernel {backend}")
+        ("nftables" if backend == "nftables" and mode != "none" else mode, services, f"kernel {backend}")
         for mode, services in (("none", 3), ("iptables", 3), ("iptables", 12))
-        for backend in ("legacy", "nft")
+        for backend in ("legacy", "nft", "nftables")
     ]
     for row in of_kernel:
         # A write to a device takes some hundred ns on any machine.

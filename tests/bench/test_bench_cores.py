@@ -10,7 +10,7 @@ import pytest
 from dataplane.bench import conntrack, path, replay, traffic, vxlan
 from dataplane.bench.core import Core, Effort
 from dataplane.bench.emulated import Emulated
-from dataplane.bench.kernel import kernels
+from dataplane.bench.engines import kernels
 from dataplane.bench.pods import Backend, Conversations
 from dataplane.bench.router import CLIENT_SIDE
 from dataplane.cli import main

@@ -8,7 +8,8 @@ import pytest
 
 from dataplane.bench import traffic
 from dataplane.bench.emulated import Emulated
-from dataplane.bench.kernel import BACKENDS, KernelRouter, kernels
+from dataplane.bench.engines import kernels
+from dataplane.bench.kernel import BACKENDS, KernelRouter
 from dataplane.bench.modes import PACKETS, Plan, Subject, establish, packets, rules_walked
 from dataplane.bench.router import CLIENT_SIDE, router
 from dataplane.bench.services import cluster

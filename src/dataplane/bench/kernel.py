@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from dataplane.agents.kubeproxy.node_proxy import Sync
 from dataplane.bench import traffic
 from dataplane.bench.figures import Figure
 from dataplane.bench.machine import undisturbed
-from dataplane.bench.modes import Kernel, Plan, Row, Subject, measure, tables, timed
+from dataplane.bench.modes import Plan, Row, Subject, measure, tables, timed
 from dataplane.bench.namespace import Namespace, read_all
 from dataplane.bench.router import GATEWAYS, PEERS, ROUTES
 from dataplane.errors import ModelError
@@ -167,20 +166,3 @@ def kernel_row(subject: Subject, plan: Plan, changes: Sequence[tuple[float, list
         sync=Figure.of(applied[1:]) if applied[1:] else None,
         first_sync=applied[0] if applied else None,
     )
-
-
-def kernels() -> list[Kernel]:
-    """What this machine's kernel offers, one engine per back end. ModelError saying what is missing where it is."""
-    if os.geteuid() != 0:
-        raise ModelError("--kernel needs root: it makes network namespaces")
-    if not os.path.exists("/dev/net/tun"):
-        raise ModelError("--kernel needs /dev/net/tun")
-    tools = ["ip", "conntrack", *(f"iptables-{backend}-restore" for backend in BACKENDS)]
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing:
-        raise ModelError(f"--kernel needs the tools {', '.join(missing)}")
-
-    def engine(backend: str) -> Kernel:
-        return lambda subject, plan, changes: kernel_row(subject, plan, changes, backend)
-
-    return [engine(backend) for backend in BACKENDS]

@@ -19,33 +19,42 @@ from dataplane.host.config import HostConfig
 
 ENGINE = "kernel nftables"
 PODS = "10.96.0.0/11"
-BASE = f"""
-table ip kube-proxy {{
-  map service-ips {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
-  chain mark {{ meta mark set meta mark or 0x4000; }}
-  chain services {{ ip daddr . meta l4proto . th dport vmap @service-ips; }}
-  chain prerouting {{ type nat hook prerouting priority dstnat; policy accept; jump services; }}
-  chain output {{ type nat hook output priority -100; policy accept; jump services; }}
-  chain postrouting {{
-    type nat hook postrouting priority srcnat; policy accept;
+BASE = """
+table ip kube-proxy {
+  map service-ips { type ipv4_addr . inet_proto . inet_service : verdict; }
+  chain mark-for-masquerade { meta mark set meta mark or 0x4000; }
+  chain services { ip daddr . meta l4proto . th dport vmap @service-ips; }
+  chain nat-prerouting {
+    type nat hook prerouting priority dstnat
+    policy accept
+    jump services
+  }
+  chain nat-output {
+    type nat hook output priority -100
+    policy accept
+    jump services
+  }
+  chain nat-postrouting {
+    type nat hook postrouting priority srcnat
+    policy accept
     meta mark & 0x4000 == 0 return
     meta mark set meta mark xor 0x4000
     masquerade fully-random
-  }}
-}}
+  }
+}
 """
 
 
 def endpoint_chain(place: int) -> str:
     address = endpoint_ip(place)
-    rules = f"ip saddr {address} jump mark; meta l4proto tcp dnat to {address}:{TARGET_PORT};"
+    rules = f"ip saddr {address} jump mark-for-masquerade; meta l4proto tcp dnat to {address}:{TARGET_PORT};"
     return f"add chain ip kube-proxy e{place} {{ {rules} }}\n"
 
 
 def service_rules(service: int, places: list[int]) -> Iterator[str]:
     """Those of a Service's chain."""
     chain = f"ip kube-proxy s{service}"
-    yield f"add rule {chain} ip daddr {cluster_ip(service)} tcp dport {PORT} ip saddr != {PODS} jump mark\n"
+    yield f"add rule {chain} ip daddr {cluster_ip(service)} tcp dport {PORT} ip saddr != {PODS} jump mark-for-masquerade\n"
     ends = ", ".join(f"{at} : goto e{place}" for at, place in enumerate(places))
     yield f"add rule {chain} numgen random mod {len(places)} vmap {{ {ends} }}\n"
 
@@ -130,4 +139,8 @@ def nftables_row(subject: Subject, plan: Plan) -> Row:
 
 def _tables(subject: Subject) -> dict[str, int]:
     ends = subject.services * subject.endpoints
-    return {"rules": 8 + 2 * subject.services + 2 * ends, "chains": 5 + subject.services + ends, "set entries": subject.services}
+    return {
+        "rules": 8 + 2 * subject.services + 2 * ends,
+        "chains": 5 + subject.services + ends,
+        "set entries": subject.services,
+    }

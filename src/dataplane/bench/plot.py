@@ -24,6 +24,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "model in turn": {"linestyle": "--", "marker": "s", "fillstyle": "none"},
     "kernel legacy": {"linestyle": "-.", "marker": "^"},
     "kernel nft": {"linestyle": ":", "marker": "v"},
+    "kernel nftables": {"linestyle": "-.", "marker": "D"},
     "kernel": {"linestyle": "-.", "marker": "D"},
 }
 NAMES = {
@@ -31,6 +32,7 @@ NAMES = {
     "model in turn": "model, rule by rule",
     "kernel legacy": "kernel, iptables-legacy",
     "kernel nft": "kernel, iptables-nft",
+    "kernel nftables": "kernel",
 }
 
 

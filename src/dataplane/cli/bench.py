@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from dataplane.bench.conntrack import CONNECTIONS
 from dataplane.bench.conntrack import measure as bench_conntrack
 from dataplane.bench.core import Core, Effort
-from dataplane.bench.kernel import kernels
+from dataplane.bench.engines import kernels
 from dataplane.bench.machine import Machine
 from dataplane.bench.modes import KERNEL_MODES, Plan, check_modes, run
 from dataplane.bench.path import FLOWS as PATH_FLOWS
@@ -40,7 +40,7 @@ def _listed(numbers: Iterable[int]) -> str:
 
 def modes(
     *,
-    modes: Annotated[str, Parameter(metavar="MODE,...")] = "iptables",
+    modes: Annotated[str, Parameter(metavar="MODE,...")] = "iptables,ipvs",
     services: Annotated[str, Parameter(metavar="N,...")] = "10,100,1000,5000,10000,30000",
     endpoints: int = 10,
     packets: Packets = 2_000,
@@ -73,7 +73,7 @@ def modes(
         Of one endpoint each, timed until the rules hold them.
     kernel
         The same rules and packets through this machine's kernel, too, in a network namespace (root): iptables legacy and
-        nft.
+        nft, and rules of the shape that kube-proxy writes in nftables mode.
     plot
         A picture to draw, .png or .svg: first packets and changes over the number of Services.
     """
@@ -95,7 +95,7 @@ def modes(
     machine = Machine.here()
     rows = []
     with steps() as advance:
-        for row in run(plan, engines() if kernel else (), advance):
+        for row in run(plan, kernels() if kernel else (), advance):
             rows.append(row)
     if plot is not None:
         draw(rows, plot, machine.line())
