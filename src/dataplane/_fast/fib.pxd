@@ -401,12 +401,17 @@ cdef inline bint fib_lookup(const Fib *fib, const FlowKey *key, FibResult *resul
     """The routing decision for `key`; False when no rule and table gives one (ENETUNREACH)."""
     cdef int32_t i
     cdef const PolicyRule *rule
+    cdef FibResult longer
     result.route = NULL
     result.hop = NULL
     if not fib.custom_rules:
-        if table_lookup(fib, TABLE_LOCAL, key, result):
-            return True
-        return table_lookup(fib, TABLE_MAIN, key, result)
+        if not table_lookup(fib, TABLE_LOCAL, key, result):
+            return table_lookup(fib, TABLE_MAIN, key, result)
+        if key.family == 4 and result.route.length < 32:
+            # IPv4 keeps both tables in one trie until a rule asks for them one by one (fib_unmerge).
+            if table_lookup(fib, TABLE_MAIN, key, &longer) and longer.route.length > result.route.length:
+                result[0] = longer
+        return True
     i = -1
     while i + 1 < fib.rule_count:
         i += 1

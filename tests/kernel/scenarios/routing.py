@@ -473,3 +473,31 @@ def bare_ip_device(node: Node) -> None:
     back = IP(src="10.9.0.2", dst=client.ip, id=9) / UDP(sport=53, dport=4000) / b"answer"
     node.receive("tun0", back).only(client)
     assert isinstance(out, IP)
+
+
+@scenario(families=(4, 6))
+def longer_routes_than_local_ones(node: Node) -> None:
+    """IPv4 has the tables local and main in one trie: a longer prefix of main wins over a local route. IPv6 asks in turn."""
+    client, server = node.router()
+    net = "192.0.2" if node.family == 4 else "2001:db8:7:"
+    sizes = (24, 25) if node.family == 4 else (64, 80)
+    high = f"{net}.128" if node.family == 4 else f"{net}1::"
+    node.ip(f"""
+        {node.dash}route add local {net}{".0" if node.family == 4 else ":"}/{sizes[0]} dev lo
+        {node.dash}route add {high}/{sizes[1]} via {server.ip}
+    """)
+    for to in (f"{net}.1", f"{net}.129", "127.0.0.9") if node.family == 4 else (f"{net}:9", f"{high}9", "::1"):
+        client.send(QUERY, to=to)
+
+
+@scenario()
+def local_routes_first_once_there_are_rules(node: Node) -> None:
+    """With a rule of one's own the table local is asked for itself, whatever main has."""
+    client, server = node.router()
+    node.ip(f"""
+        rule add from 203.0.113.0/24 table 100
+        route add local 192.0.2.0/24 dev lo
+        route add 192.0.2.128/25 via {server.ip}
+    """)
+    for to in ("192.0.2.1", "192.0.2.129"):
+        client.send(QUERY, to=to)
