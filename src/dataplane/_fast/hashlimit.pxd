@@ -9,12 +9,11 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from dataplane._fast.jiffy cimport HZ, JIFFY, jiffies
+from dataplane._fast.jiffy cimport JIFFY, jiffies
 
 cdef enum:
     HASHLIMIT_WORDS = 9     # destination, source, ports
-    BYTE_CREDIT = 1 << 24   # of a jiffy: the power of two below 2^32 / HZ
-    BYTE_CREDIT_FULL = HZ * BYTE_CREDIT
+    BYTE_CREDIT = 1 << 24   # of a jiffy: the power of two below 2^32 / HZ; a full bucket has a second's
 
 cdef enum HashlimitMode:
     HASHLIMIT_BYTES = 1
@@ -123,8 +122,8 @@ cdef inline void hashlimit_pass(HashlimitTable *t, HashlimitBucket *b, int64_t n
         b.credit = 0
     else:
         b.credit += BYTE_CREDIT * <uint64_t>passed
-        if b.credit > BYTE_CREDIT_FULL:
-            b.credit = BYTE_CREDIT_FULL
+        if b.credit > t.full:
+            b.credit = t.full
     b.then = now
 
 
@@ -136,11 +135,11 @@ cdef inline bint hashlimit_below(const HashlimitTable *t, HashlimitBucket *b, ui
         return not b.exceeded and b.credit <= t.burst
     if t.mode & HASHLIMIT_BYTES:
         cost *= (size >> 4) + 1
-        if cost > BYTE_CREDIT_FULL:
-            cost = BYTE_CREDIT_FULL
+        if cost > t.full:
+            cost = t.full
         if b.credit < cost and b.refills:
             b.refills -= 1
-            b.credit = BYTE_CREDIT_FULL
+            b.credit = t.full
     if b.credit < cost:
         return False
     b.credit -= cost
