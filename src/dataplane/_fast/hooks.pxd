@@ -74,13 +74,19 @@ cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target
     return HOOK_VERDICT_ENDED
 
 
-cdef inline bint first_address6(const Fib *fib, int32_t slot, uint32_t *out) noexcept nogil:
-    """nf_nat_redirect_ipv6: the first address of the interface in the order of its list, link-local or not."""
+cdef inline bint first_address6(const Fib *fib, int32_t slot, const uint32_t *towards, uint32_t *out) noexcept nogil:
+    """nf_nat_redirect_ipv6: the first address of the interface in the order of its list, link-local or not; where the
+    packet's destination has a narrower scope than the world, the first of that scope."""
     cdef int32_t i
-    for i in range(fib.address_count):
-        if fib.addresses[i].family == 6 and fib.addresses[i].slot == slot and fib.interfaces[slot].kind != LINK_LOOPBACK:
+    cdef bint link = towards[0] >> 22 == 0x3FA or towards[0] >> 16 == 0xFF02
+    if not 0 <= slot < fib.slot_count or fib.interfaces[slot].kind == LINK_LOOPBACK:
+        return False
+    i = fib.slot_addresses[slot]
+    while i >= 0:
+        if fib.addresses[i].family == 6 and (not link or fib.addresses[i].address[0] >> 22 == 0x3FA):
             memcpy(out, fib.addresses[i].address, 16)
             return True
+        i = fib.addresses[i].same_slot
     return False
 
 
@@ -132,7 +138,7 @@ cdef inline bint nat_range(
     elif p.family == 4:
         if not fib_select_source(&host.fib, 4, p.iif, NULL, own):
             return False
-    elif not first_address6(&host.fib, p.iif, own):
+    elif not first_address6(&host.fib, p.iif, &p.field[<int>FIELD_DST], own):
         return False
     memcpy(wanted.max_address, wanted.min_address, 16)
     wanted.flags |= NAT_MAP_IPS

@@ -245,3 +245,12 @@ def accept_in_nat_is_a_binding(node: Node) -> None:
     """)
     assert ask(client, server)[0] == client.ip
     assert ask(client, server, dport=54)[0] == node.address("eth1")
+
+
+@scenario(families=(6,))
+def redirect_of_what_stays_on_the_link(node: Node) -> None:
+    """REDIRECT of a packet to a link-local address goes to a link-local address of the node, of others to its first."""
+    client, _ = node.router()
+    node.rules("-t nat -A PREROUTING -p udp --dport 53 -j REDIRECT --to-ports 5353")
+    for to in ("fe80::99", "fd00:1::77", "2001:db8::1"):
+        client.send(UDP(sport=4000, dport=53) / b"query", to=to)
