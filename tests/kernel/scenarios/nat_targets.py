@@ -252,5 +252,5 @@ def redirect_of_what_stays_on_the_link(node: Node) -> None:
     """REDIRECT of a packet to a link-local address goes to a link-local address of the node, of others to its first."""
     client, _ = node.router()
     node.rules("-t nat -A PREROUTING -p udp --dport 53 -j REDIRECT --to-ports 5353")
-    for to in ("fe80::99", "fd00:1::77", "2001:db8::1"):
-        client.send(UDP(sport=4000, dport=53) / b"query", to=to)
+    for port, to in enumerate(("fe80::99", "fd00:1::77", "2001:db8::1"), 4000):
+        client.send(UDP(sport=port, dport=53) / b"query", to=to)
