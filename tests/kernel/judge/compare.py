@@ -191,6 +191,7 @@ def _connections(index: int, ours: str, theirs: str, chosen: bool) -> list[Diffe
 FINER: dict[str, tuple[str, ...]] = {
     "NETFILTER_REJECT": ("NETFILTER_DROP",),
     "CONNTRACK_CLASH": ("NETFILTER_DROP",),
+    "IP_INNOROUTES": ("NOT_SPECIFIED",),  # of a bridge that looked up a translated destination
     "IP_OUTNOROUTES": ("NETFILTER_DROP",),  # where a hook asked for a new route and there is none
     "CONNTRACK_TABLE_FULL": ("NETFILTER_DROP",),
     "TTL_EXCEEDED": ("IP_INHDR",),

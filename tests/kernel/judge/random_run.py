@@ -98,22 +98,29 @@ def _ports_in_frames(kernel: Recording, emulator: Recording) -> Iterator[int]:
         for one, other in zip(_by_interface(ours), _by_interface(theirs), strict=False):
             if masked(one, MASKS) == masked(other, MASKS):
                 continue
-            left, right = _port_and_rest(one.packet), _port_and_rest(other.packet)
-            if left and right and left[0] != right[0] and left[1] == right[1]:
-                yield left[0]
-                return
+            for answer in (False, True):
+                left, right = _port_and_rest(one.packet, answer), _port_and_rest(other.packet, answer)
+                if left and right and left[0] != right[0] and left[1] == right[1]:
+                    yield left[0]
+                    return
 
 
 def _by_interface(step: Step) -> list[Frame]:
     return sorted([*step.late, *step.out], key=lambda frame: frame.interface)
 
 
-def _port_and_rest(packet: Packet) -> tuple[int, tuple[object, ...]] | None:
+def _port_and_rest(packet: Packet, answer: bool = False) -> tuple[int, tuple[object, ...]] | None:
+    """The port that NAT may have drawn, and what else tells the packet: of an answer it is the destination's."""
     network = packet.getlayer(IP) or packet.getlayer(IPv6)
-    for kind, name, others in ((TCP, "sport", ("dport", "seq", "ack", "flags")), (UDP, "sport", ("dport", "len"))):
+    drawn, kept = ("dport", "sport") if answer else ("sport", "dport")
+    for kind, others in ((TCP, ("seq", "ack", "flags")), (UDP, ("len",))):
         if network is not None and network.haslayer(kind):
             layer = network[kind]
-            return getattr(layer, name), (network.src, network.dst, *(getattr(layer, other) for other in others))
+            return getattr(layer, drawn), (
+                network.src,
+                network.dst,
+                *(getattr(layer, name) for name in (kept, *others)),
+            )
     if network is not None and network.haslayer(ICMP):
         return network[ICMP].id or 0, (network.src, network.dst, network[ICMP].type, network[ICMP].seq)
     return None
