@@ -305,6 +305,13 @@ cdef inline bint transport_checksum_good(const Packet *p) noexcept nogil:
     return checksum_fold(checksum_sum(p.transport, length, total)) == 0
 
 
+cdef inline bint unicast6(const uint32_t *address) noexcept nogil:
+    """Neither a group, nor ::, nor an IPv4 address in IPv6's clothes (ipv6_addr_type)."""
+    if address[0] >> 24 == 0xFF:
+        return False
+    return not (address[0] | address[1] == 0 and (address[2] == 0xFFFF or address[2] | address[3] == 0))
+
+
 cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noexcept nogil:
     """Answer a TCP segment with a reset (RFC 793, 3.4), as a closed port or REJECT --reject-with tcp-reset does."""
     cdef Packet *answer
@@ -316,6 +323,8 @@ cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
         return
     if old[13] & TCP_RST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
         return
+    if attach and p.family == 6 and not (unicast6(&p.field[<int>FIELD_SRC]) and unicast6(&p.field[<int>FIELD_DST])):
+        return      # nf_send_reset6
     if attach and not transport_checksum_good(p):
         return      # a socket has judged it already
     if not attach:

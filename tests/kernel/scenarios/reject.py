@@ -171,3 +171,13 @@ def in_output(node: Node) -> None:
     here = node.address("eth1")
     ip = IP(src=here, dst=server.ip, id=9) if node.family == 4 else IPv6(src=here, dst=server.ip)
     assert not node.send(ip / UDP(sport=1, dport=2) / b"x")
+
+
+@scenario(families=(6,))
+def no_reset_to_what_is_no_single_address(node: Node) -> None:
+    """A reset is neither sent from :: nor from an address that IPv4 has lent."""
+    client, _ = node.router()
+    node.ip("-6 route add default via fd00:2::2")
+    node.rules("-A FORWARD -p tcp -j REJECT --reject-with tcp-reset")
+    for to in ("2001:db8::1", "::", "::ffff:10.0.0.1", "::10.0.0.1"):
+        client.send(TCP(sport=4000, dport=80, flags="S"), to=to)
