@@ -24,7 +24,7 @@ from dataplane._fast.packet cimport (
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.resolve cimport neighbour_ready
 from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, route_input4, route_input6
-from dataplane._fast.track cimport CT_ACCEPT, ct_confirm
+from dataplane._fast.track cimport CT_ACCEPT, ct_confirm, ct_release
 from dataplane._fast.wire cimport (
     ETH_HLEN, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, IP_DF, load16, load_mac, mac_is_multicast, store_mac,
 )
@@ -167,11 +167,16 @@ cdef inline Stage bridge_flood(
     return drop(net, host, p, Reason.BRIDGE_NO_EGRESS_PORT)
 
 
-cdef inline Stage bridge_up(Network *net, Host *host, Packet *p, Interface *bridge) noexcept nogil:
-    """br_pass_frame_up: to the host's own stack, as received on the bridge."""
+cdef inline Stage bridge_up(Network *net, Host *host, Packet *p, Interface *bridge, bint overheard=False) noexcept nogil:
+    """br_pass_frame_up: to the host's own stack, as received on the bridge; `overheard` where the bridge is promiscuous
+    and the frame is not for its own address."""
     if not bridge.up:
         return drop(net, host, p, Reason.DEV_READY)
-    if p.ct != NULL and p.type != PACKET_HOST and ct_confirm(host.netfilter.conntrack, p) != CT_ACCEPT:
+    bridge.rx_packets += 1
+    bridge.rx_bytes += p.tail - p.net
+    if overheard:
+        ct_release(host.netfilter.conntrack, p)
+    elif p.ct != NULL and p.type != PACKET_HOST and ct_confirm(host.netfilter.conntrack, p) != CT_ACCEPT:
         # br_nf_local_in: what is not for the host alone is entered before it goes up, lest its copies race for it.
         return drop(net, host, p, Reason.CONNTRACK_CLASH)
     p.iif = bridge.slot
@@ -179,8 +184,6 @@ cdef inline Stage bridge_up(Network *net, Host *host, Packet *p, Interface *brid
     # The IP layer forgets what the bridge knew of its fragments, but for where they were cut.
     p.frag_size = 0
     p.field[<int>FIELD_PKTTYPE] = p.type
-    bridge.rx_packets += 1
-    bridge.rx_bytes += p.tail - p.net
     tap(net, bridge, p)
     return STAGE_NETWORK_RECEIVE
 
@@ -199,7 +202,7 @@ cdef inline Stage bridge_decide(Network *net, Host *host, Packet *p, Interface *
     if mac_is_multicast(destination):
         kind = PACKET_BROADCAST if destination == 0xFFFFFFFFFFFFULL else PACKET_MULTICAST
         bridge_flood(net, host, p, bridge, kind, True)
-        return bridge_up(net, host, p, bridge)
+        return bridge_up(net, host, p, bridge, up)
     e = bridge_lookup(host, bridge, destination, p.time)
     if e != NULL:
         e.used = p.time
@@ -216,11 +219,11 @@ cdef inline Stage bridge_decide(Network *net, Host *host, Packet *p, Interface *
                     spawn(net, copy, stage)
         elif not up:
             return drop(net, host, p, Reason.BRIDGE_NO_EGRESS_PORT)
-        return bridge_up(net, host, p, bridge)
+        return bridge_up(net, host, p, bridge, True)
     if not up:
         return bridge_flood(net, host, p, bridge, kind, False)
     bridge_flood(net, host, p, bridge, kind, True)
-    return bridge_up(net, host, p, bridge)
+    return bridge_up(net, host, p, bridge, True)
 
 
 cdef inline Stage bridge_resume(Network *net, Host *host, Packet *p) noexcept nogil:

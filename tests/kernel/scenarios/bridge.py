@@ -529,6 +529,43 @@ def own_packets_through_a_bridge(node: Node) -> None:
     node.send(IP(src=here, dst=three.ip, id=7) / QUERY)
 
 
+def overhear(node: Node) -> list[Peer]:
+    """A promiscuous bridge with netfilter, and rules that tell how INPUT sees what goes up."""
+    made = pods(node)
+    netfilter(node, True)
+    node.ip("link set cni0 promisc on")
+    node.rules(COUNT_STATES)
+    return made
+
+
+@scenario(families=(4, 6))
+def promiscuous_bridge(node: Node) -> None:
+    """A promiscuous bridge counts all frames as its own; what goes up and was not for its address is untracked."""
+    one, two, three = overhear(node)
+    one.send(QUERY, to=two, mac=two.mac)
+    one.send(QUERY, to=two, mac=BROADCAST)
+    one.send(QUERY, to=node.address("cni0"), mac=BROADCAST)
+    introduce(two)
+    one.send(QUERY, to=two, mac=two.mac)
+    one.send(QUERY, to=node.address("cni0"), mac=three.mac)
+    one.send(echo(node.family), to=node.address("cni0")).only(one)
+
+
+@scenario()
+def copies_that_clash_on_a_bridge(node: Node) -> None:
+    """No copy of a group frame leaves, for SNAT has no tuple left for it; the copy that goes up still counts as received."""
+    one, two, _ = pods(node)
+    netfilter(node, True)
+    node.bridge("link set dev veth1 hairpin on")
+    node.port("eth0", "192.168.1.11/24")
+    outside = node.peer("eth0", "192.168.1.50")
+    node.rules("-t nat -A POSTROUTING -j SNAT --to-source 192.168.1.11")
+    for protocol in (47, 253):
+        two.send(Raw(b"\0\0\x08\0tunnel"), to=outside, proto=protocol).only(outside)
+        ip = IP(src=one.ip, dst=outside.ip, proto=protocol)
+        assert not node.receive("veth1", Ether(src=one.mac, dst="01:00:5e:00:00:05") / ip / Raw(b"\0\0\x08\0tunnel"))
+
+
 @scenario()
 def two_bridges(node: Node) -> None:
     """Routing from one bridge to another."""
