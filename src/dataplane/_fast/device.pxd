@@ -102,6 +102,7 @@ cdef inline Stage wire_cross(Network *net, Host *host, Packet *p, Interface *int
     p.summed = 0
     p.ipvs = 0
     p.unwrapped = 0
+    p.socketed = 0
     p.icmp_sockets = 0
     if there != host:
         p.field[<int>FIELD_MARK] = 0

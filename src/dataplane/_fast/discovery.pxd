@@ -157,11 +157,11 @@ cdef inline bint nd_solicited(Network *net, Host *host, Packet *p) noexcept nogi
     load_address6(icmp + 8, target)
     if not address_on(&host.fib, 6, target, p.iif):
         proxy = neighbour_find(&host.neighbours, 6, target, p.iif, True)
-        proxied = interface.proxy_ndp and interface.forwarding6 and proxy != NULL
+        proxied = interface.proxy_ndp and interface.router6 and proxy != NULL
         if not proxied:
             return False
     # A proxy speaks for another, who is a router only if its entry says so.
-    flags = ND_FLAG_ROUTER if (proxy.router if proxied else interface.forwarding6) else 0
+    flags = ND_FLAG_ROUTER if (proxy.router if proxied else interface.router6) else 0
     # A probe by unicast only wants to hear that the address is still there.
     asked_all = p.field[<int>FIELD_DST] >> 24 == 0xFF
     if asked_all and not proxied:

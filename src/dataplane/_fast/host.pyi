@@ -59,6 +59,7 @@ class CompiledHost:
         send_redirects: bool = True,
         src_valid_mark: bool = False,
         forwarding6: bool = False,
+        router6: bool = False,
         disabled6: bool = False,
         proxy_ndp: bool = False,
         hop_limit6: int = 64,
@@ -113,6 +114,7 @@ class CompiledHost:
     def multipath(self, seed: int, policy4: int, policy6: int) -> None: ...
     def policy_rules(self, rows: Iterable[Mapping[str, Any]], custom: bool) -> None: ...
     def routes_done(self) -> None: ...
+    def groups(self, joined: Iterable[tuple[int, _Address]]) -> None: ...
     def neighbour(
         self,
         slot: int,

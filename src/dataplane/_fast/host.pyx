@@ -5,7 +5,7 @@ dataplane.datapath.compile calls these methods once per host; no packet passes h
 
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, qsort
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -17,11 +17,12 @@ from dataplane._fast.fdb cimport FdbEntry, Remote, fdb_add_remote, fdb_create, f
 from dataplane._fast.fib cimport (
     LocalAddress, NextHop, PolicyRule, Route, fib_add_hop, fib_add_route, fib_free, fib_index, fib_index_addresses,
 )
+from dataplane._fast.group cimport group_order, group_set
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
 from dataplane._fast.ipvs cimport Balancer
 from dataplane._fast.neighbour cimport Neighbour, neighbour_create, neighbours_free
 from dataplane._fast.netfilter cimport HookEntry, HookList
-from dataplane._fast.network cimport Host, Vxlan
+from dataplane._fast.network cimport Group, Host, Vxlan
 from dataplane._fast.reassembly cimport REASSEMBLY_COUNT, REASSEMBLY_IP4, Reassembly, reassembly_free
 from dataplane._fast.reason cimport REASON_COUNT
 from dataplane._fast.rule_event cimport RuleEvent, RuleTap
@@ -59,6 +60,7 @@ cdef class CompiledHost:
         if self.host.interfaces == NULL:
             raise MemoryError
         self.host.loopback = -1
+        self.host.group_count = -1
         self.host.netfilter.log.limit = LOG_EVENTS
         self.host.netfilter.log.bytes_limit = LOG_BYTES
         for slot in range(self.host.interface_count):
@@ -95,6 +97,7 @@ cdef class CompiledHost:
         free(self.host.vxlans)
         free(self.host.buckets)
         free(self.host.listening)
+        free(self.host.groups)
         free(self.host.netfilter.log.events)
         free(self.host.netfilter.log.bytes)
         free(self.host)
@@ -106,7 +109,7 @@ cdef class CompiledHost:
         int64_t ageing=300_000_000_000, bint call_iptables=False, bint call_ip6tables=False,
         int group_forward_mask=0, bint forwarding=False, int rp_filter=0, bint accept_local=False,
         bint route_localnet=False, int arp_ignore=0, int arp_announce=0, bint arp_filter=False, bint arp_accept=False,
-        bint proxy_arp=False, bint send_redirects=True, bint src_valid_mark=False, bint forwarding6=False,
+        bint proxy_arp=False, bint send_redirects=True, bint src_valid_mark=False, bint forwarding6=False, bint router6=False,
         bint disabled6=False, bint proxy_ndp=False, uint32_t hop_limit6=64, uint32_t mtu6=0,
         reachable=(30_000_000_000, 30_000_000_000), delay_probe=(5_000_000_000, 5_000_000_000),
         retransmit=(1_000_000_000, 1_000_000_000), multicast_probes=(3, 3), queue_bytes=(212_992, 212_992),
@@ -147,6 +150,7 @@ cdef class CompiledHost:
         i.send_redirects = send_redirects
         i.src_valid_mark = src_valid_mark
         i.forwarding6 = forwarding6
+        i.router6 = router6
         i.disabled6 = disabled6
         i.proxy_ndp = proxy_ndp
         i.hop_limit6 = hop_limit6
@@ -326,6 +330,24 @@ cdef class CompiledHost:
         n.state = state
         n.proxy = proxy
         n.router = router
+
+    def groups(self, joined):
+        """Tell the multicast groups that interfaces have joined: (slot, address) of each."""
+        cdef uint32_t words[4]
+        cdef int family
+        cdef Group *made
+        rows = [row for row in joined if 0 <= row[0] < self.host.interface_count]
+        made = <Group *>calloc(len(rows) + 1, sizeof(Group))
+        if made == NULL:
+            raise MemoryError
+        free(self.host.groups)
+        self.host.groups = made
+        self.host.group_count = 0
+        for slot, address in rows:
+            family = address_words(address, words)
+            group_set(&made[self.host.group_count], slot, family, words)
+            self.host.group_count += 1
+        qsort(made, <size_t>self.host.group_count, sizeof(Group), group_order)
 
     def bridge_entry(
         self, int bridge, int port, uint64_t mac, *, bint local=False, bint fixed=True, bint sticky=False, int vlan=0,

@@ -52,7 +52,8 @@ cdef struct Interface:
     uint8_t send_redirects
     uint8_t src_valid_mark
     uint8_t has_ip4         # any IPv4 address on it
-    uint8_t forwarding6
+    uint8_t forwarding6         # may forward: the switch for all, or force_forwarding
+    uint8_t router6             # is a router to its neighbours
     uint8_t disabled6
     uint8_t proxy_ndp
     uint32_t hop_limit6

@@ -21,7 +21,7 @@ from dataplane._fast.network cimport (
 )
 from dataplane._fast.packet cimport (
     BRIDGE_SEEN, FIELD_DST, FIELD_ICMP, FIELD_L4, FIELD_PROTO, FIELD_SRC, HOOK_INPUT, HOOK_PREROUTING,
-    PACKET_HOST, PACKET_OTHERHOST, Packet, ip6_extension, ip6_summed, ip6_transport, packet_read4, packet_read6,
+    PACKET_HOST, PACKET_LOOPBACK, PACKET_OTHERHOST, Packet, ip6_extension, ip6_summed, ip6_transport, packet_read4, packet_read6,
 )
 from dataplane._fast.peer cimport route_error_allow
 from dataplane._fast.pmtu cimport path_mtu_told
@@ -100,7 +100,7 @@ cdef inline Reason ip6_check(Host *host, Packet *p) noexcept nogil:
             return Reason.IP_INHDR
         if (dst[0] | dst[1] | dst[2]) == 0 and dst[3] == 1:
             return Reason.IP_INHDR
-        if dst[0] >> 24 == 0xFF and (dst[0] >> 16) & 15 == 1:
+        if dst[0] >> 24 == 0xFF and (dst[0] >> 16) & 15 == 1 and p.type != PACKET_LOOPBACK:
             return Reason.IP_INHDR
     if dst[0] >> 24 == 0xFF and (dst[0] >> 16) & 15 == 0:
         return Reason.IP_INHDR
@@ -144,6 +144,9 @@ cdef inline Stage ip_prerouting(Network *net, Host *host, Packet *p) noexcept no
 
 cdef inline Stage ip_route_input(Network *net, Host *host, Packet *p) noexcept nogil:
     cdef InputRoute route
+    if p.type == PACKET_LOOPBACK:
+        # It still has the route that it left by, and that leads here too.
+        return STAGE_LOCAL_IN
     if p.family == 4:
         if p.net[0] & 15 > 5 and has_source_route(p.net):
             # accept_source_route is off on any host that forwards for pods; turning it on is not modelled.

@@ -83,6 +83,12 @@ cdef struct Bucket:
     uint8_t redirects
     uint8_t used
 
+cdef struct Group:
+    # A multicast group that an interface has joined.
+    int32_t slot
+    uint32_t family
+    uint32_t address[4]
+
 cdef struct Host:
     int32_t id
     Interface *interfaces
@@ -90,6 +96,8 @@ cdef struct Host:
     int32_t loopback        # slot of lo; -1
     Fib fib
     Neighbours neighbours
+    Group *groups           # in order
+    int32_t group_count     # -1: nobody told
     Fdb fdb                 # of its bridges
     Fdb vxlan_fdb
     Vxlan *vxlans

@@ -48,6 +48,7 @@ cpdef enum PacketType:
     PACKET_MULTICAST = 2
     PACKET_OTHERHOST = 3
     PACKET_OUTGOING = 4
+    PACKET_LOOPBACK = 5     # sent to a group here, and heard here too
 
 cpdef enum BridgeState:
     BRIDGE_NONE = 0         # netfilter has not seen it on a bridge
@@ -114,6 +115,7 @@ cdef struct Packet:
     uint32_t summed
     uint8_t unwrapped       # it came out of a tunnel whose own checksum held
     uint8_t icmp_sockets    # of this host that are busy sending it: 1 IPv4, 2 IPv6; they cannot send another meanwhile
+    uint8_t socketed        # a socket sends it, and hears what it says to a group
     uint8_t ignore_df       # it was put together here, and may be cut again whatever its header says
     # bridge
     int32_t physin          # slot of the bridge port, or -1

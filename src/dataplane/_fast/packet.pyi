@@ -50,3 +50,4 @@ class PacketType(IntEnum):
     PACKET_MULTICAST = 2
     PACKET_OTHERHOST = 3
     PACKET_OUTGOING = 4
+    PACKET_LOOPBACK = 5

@@ -11,6 +11,7 @@ from dataplane._fast.fib cimport (
     FibResult, Route, FlowKey, PathMtu, ROUTE_BLACKHOLE, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT, ROUTE_THROW,
     ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_ANYCAST, address_on, fib_address_type, fib_lookup, route_source,
 )
+from dataplane._fast.group cimport group_joined4, group_joined6
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK, LocalAddress
 from dataplane._fast.network cimport Host
 from dataplane._fast.packet cimport FIELD_DST, FIELD_MARK, FIELD_SRC, FIELD_TOS, Packet
@@ -237,10 +238,10 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
             input_drop(route, Reason.IP_LOCALNET)
             return
     if dst >> 28 == 14:
-        # No multicast routing and no group memberships beyond all-hosts are modelled.
+        # No multicast routing.
         p.route_type = ROUTE_MULTICAST
         reason = Reason.IP_INVALID_DEST
-        if dst == 0xE0000001U:
+        if group_joined4(host, interface, dst):
             reason = validate_source(host, p, interface, -1, &same_link, True)
         if reason != Reason.NOT_DROPPED:
             input_drop(route, reason)
@@ -309,33 +310,6 @@ cdef inline void route_input4(Host *host, Packet *p, InputRoute *route) noexcept
         route.redirect = 1
 
 
-cdef inline bint group_joined(const Host *host, const Interface *interface, const uint32_t *group) noexcept nogil:
-    """Whether an interface listens to an IPv6 group (RFC 4291, 2.8): all nodes; as a router all routers, and the group of
-    its subnets' anycast addresses; the solicited-node groups of its addresses. A link that was there before forwarding
-    was switched on listens to ff01::2 and ff05::2 too; a dump does not say, and they are left out."""
-    cdef int32_t i
-    cdef const LocalAddress *local
-    if group[1] == 0 and group[2] == 0 and (group[0] == 0xFF020000U or group[0] == 0xFF010000U) and group[3] == 1:
-        return True
-    if group[0] != 0xFF020000U or group[1]:
-        return False
-    if group[2] == 0:
-        return group[3] == 2 and interface.forwarding6
-    if group[2] != 1 or group[3] >> 24 != 0xFF:
-        return False
-    if interface.proxy_ndp:     # the groups of the addresses that it speaks for
-        return True
-    for i in range(host.fib.address_count):
-        local = &host.fib.addresses[i]
-        if local.family != 6 or local.slot != interface.slot:
-            continue
-        if (local.address[3] ^ group[3]) & 0xFFFFFF == 0:
-            return True
-        if interface.forwarding6 and local.prefix_length <= 104 and group[3] & 0xFFFFFF == 0:
-            return True
-    return False
-
-
 cdef inline void route_input6(Host *host, Packet *p, InputRoute *route) noexcept nogil:
     """ip6_route_input; what cannot be reached is refused only after the FORWARD checks, as in ip6_pkt_discard."""
     cdef Interface *interface = &host.interfaces[p.iif]
@@ -347,7 +321,7 @@ cdef inline void route_input6(Host *host, Packet *p, InputRoute *route) noexcept
     if dst[0] >> 24 == 0xFF:
         # No multicast forwarding.
         p.route_type = ROUTE_MULTICAST
-        if not group_joined(host, interface, dst):
+        if not group_joined6(host, interface, dst):
             input_drop(route, Reason.IP_INVALID_DEST)
         return
     if dst[0] >> 22 == 0xFE80U >> 6:

@@ -149,6 +149,7 @@ cdef void walk_send(Network *net, Packet *p, int32_t host, bint raw) noexcept no
     cdef Reason reason
     p.host = host
     p.iif = -1
+    p.socketed = 1
     p.type = PACKET_HOST
     p.mac = p.net
     reason = ip4_check(p) if p.tail > p.net and p.net[0] >> 4 == 4 else ip6_check(h, p)

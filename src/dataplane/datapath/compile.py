@@ -104,6 +104,8 @@ def compile_host(
     _policy(host, config, slots, unmodelled)
     _neighbours(host, config, slots)
     _forwarding(host, config, links, slots)
+    if config.groups is not None:
+        host.groups((slots[g.interface], group) for g in config.groups if g.interface in slots for group in g.addresses)
     unmodelled.extend(register_hooks(host, config, slots, seed))
     for kind, values in (choices or {}).items():
         host.choices(int(kind), values)
@@ -206,7 +208,8 @@ def _link(
         proxy_arp=bool(_both(config, name, "proxy_arp")),
         send_redirects=bool(_both(config, name, "send_redirects", 1)),
         src_valid_mark=bool(_both(config, name, "src_valid_mark")),
-        forwarding6=bool(all_forwarding6),
+        forwarding6=bool(all_forwarding6 or _of_interface(config, 6, name, "force_forwarding", 0)),
+        router6=bool(_of_interface(config, 6, name, "forwarding", all_forwarding6)),
         disabled6=bool(_of_interface(config, 6, name, "disable_ipv6", 0)),
         proxy_ndp=bool(
             max(_number(config, "net.ipv6.conf.all.proxy_ndp", 0), _of_interface(config, 6, name, "proxy_ndp", 0))

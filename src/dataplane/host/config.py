@@ -400,6 +400,16 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class Groups:
+    """The multicast groups that an interface has joined, of both families."""
+
+    interface: str
+    addresses: tuple[IPAddress, ...] = ()
+    index: int = 0
+    raw: Raw | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class FdbEntry:
     """One forwarding entry of a bridge (master set), of a vxlan device (dst set), or a device's own filter (self_).
 
@@ -443,6 +453,7 @@ class HostConfig:
     routes: tuple[Route, ...] = ()
     rules: tuple[PolicyRule, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
+    groups: tuple[Groups, ...] | None = None  # None: nobody said; what addresses and forwarding imply is joined
     fdb: tuple[FdbEntry, ...] = ()
     iptables: Ruleset | None = None
     ip6tables: Ruleset | None = None

@@ -7,6 +7,7 @@
 | routes.json, routes6.json | ip -json route show table all; ip -6 -json route show table all |
 | rules.json, rules6.json | ip -json rule show; ip -6 -json rule show |
 | neighbours.json, neighbours-proxy.json | ip -json neighbour show; ip -json neighbour show proxy |
+| groups.json | ip -json maddress show |
 | fdb.json | bridge -json fdb show |
 | iptables.save, ip6tables.save | iptables-save -c; ip6tables-save -c |
 | ipset.save | ipset save |
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from dataplane.errors import DumpError
-from dataplane.host import addresses, conntrack, fdb, ipset, ipvs, links, neighbours, policy, routes, sysctl
+from dataplane.host import addresses, conntrack, fdb, groups, ipset, ipvs, links, neighbours, policy, routes, sysctl
 from dataplane.host.config import FdbEntry, HostConfig, Link, Neighbour, PolicyRule, Route
 from dataplane.host.notation import address_text, mac_text
 from dataplane.host.notes import Notes
@@ -49,6 +50,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "rules6.json": ("ip", "-6", "-json", "rule", "show"),
     "neighbours.json": ("ip", "-json", "neighbour", "show"),
     "neighbours-proxy.json": ("ip", "-json", "neighbour", "show", "proxy"),
+    "groups.json": ("ip", "-json", "maddress", "show"),
     "fdb.json": ("bridge", "-json", "fdb", "show"),
     "iptables.save": ("iptables-save", "-c"),
     "ip6tables.save": ("ip6tables-save", "-c"),
@@ -120,6 +122,9 @@ def read(kind: type[C], found: Mapping[str, str], name: str = "", folder: Path |
             lambda text, file: neighbours.parse(text, file, notes),
             _objects_as_read,
         ),
+        groups=parsed("groups.json", lambda text, file: groups.parse(text, file, notes), groups.text)
+        if "groups.json" in found
+        else None,
         fdb=parsed("fdb.json", lambda text, file: fdb.parse(text, file, notes), _objects_as_read),
         iptables=_ruleset(found, "iptables.save", 4, path),
         ip6tables=_ruleset(found, "ip6tables.save", 6, path),
@@ -190,6 +195,8 @@ def texts(config: HostConfig) -> dict[str, str]:
         "conntrack.txt": conntrack.text(config.connections),
         **config.kept,
     }
+    if config.groups is not None:
+        result["groups.json"] = groups.text(config.groups)
     if config.ipvs:
         result["ipvs.save"] = ipvs.text(config.ipvs)
     if config.ipvs or config.ipvs_timeouts != ipvs.IpvsTimeouts():
@@ -240,6 +247,9 @@ def _check(config: HostConfig, path: Callable[[str], str], notes: Notes, found: 
     for file, proxy in (("neighbours.json", False), ("neighbours-proxy.json", True)):
         some = [neighbour for neighbour in config.neighbours if neighbour.proxy == proxy]
         _check_neighbours(some, by_name, path(file))
+    for number, joined in enumerate(config.groups or (), 1):
+        where = f"entry {number} ({joined.interface})"
+        _known(joined.interface, by_name, path("groups.json"), where, "ifname")
     _check_fdb(config.fdb, by_name, path("fdb.json"), notes)
 
 

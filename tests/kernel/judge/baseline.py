@@ -32,6 +32,7 @@ IPV4 = {
     "net.ipv4.icmp_echo_ignore_all": 0,
     "net.ipv4.icmp_echo_ignore_broadcasts": 1,
     "net.ipv4.ipfrag_time": 30,
+    "net.ipv4.igmp_qrv": 1,  # default 2: a second report of a group follows in a second
     "net.ipv4.fib_multipath_hash_policy": 0,
 }
 

@@ -100,12 +100,12 @@ def _frames(index: int, word: str, ours: list[Frame], theirs: list[Frame], masks
 
 
 def _without_reports(frames: list[Frame]) -> list[Frame]:
-    """The kernel joins groups when an interface comes up, and reports it whenever its timer says so (MLDv2)."""
+    """The kernel joins groups, and reports it whenever its timer says so (MLDv2, IGMPv3)."""
     return [frame for frame in frames if not _is_report(frame)]
 
 
 def _is_report(frame: Frame) -> bool:
-    return ICMPv6MLReport2 in frame.packet
+    return ICMPv6MLReport2 in frame.packet or (IP in frame.packet and frame.packet[IP].dst == "224.0.0.22")
 
 
 # ---- rules ----------------------------------------------------------------------------------------------------------
@@ -222,7 +222,10 @@ FINER: dict[str, tuple[str, ...]] = {
 # What the kernel frees with a reason, and we count as taken by the host: its own sockets and messages that it ignores.
 TAKEN = ("SOCKET_FILTER", "NOT_SPECIFIED", "UNHANDLED_PROTO", "NO_SOCKET", "PKT_TOO_SMALL")
 
-REFUSED = {"ENETUNREACH": "IP_OUTNOROUTES", "EMSGSIZE": "PKT_TOO_BIG"}
+REFUSED = {
+    "EMSGSIZE": "PKT_TOO_BIG",
+    **dict.fromkeys(("ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL"), "IP_OUTNOROUTES"),  # no route, or one that refuses
+}
 
 
 def drop_reasons(step: Step) -> Counter[str]:

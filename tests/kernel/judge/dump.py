@@ -56,6 +56,7 @@ def network(namespace: Namespace, ipv6: bool) -> dict[str, str]:
         "rules.json": "rule show",
         "neighbours.json": "neighbour show",
         "neighbours-proxy.json": "neighbour show proxy",
+        "groups.json": "maddress show",
     }
     files.update(zip(questions, _batch(namespace, [], list(questions.values())), strict=True))
     if ipv6:

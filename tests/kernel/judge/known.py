@@ -15,12 +15,10 @@ RANDOM_KNOWN: dict[str, str] = {
     "outer checksum of a wrapped TCP reset": "the kernel leaves the inner sum of its own TCP to the device; NAT of the "
     "outer header then spoils the outer UDP checksum, and ours stays right",
     "errors that quote a tunnel's outer packet": "they name its source port, a hash with a secret of the kernel's",
-    "ff01::2 and ff05::2": "a router joins them only where forwarding was switched on after the link came up, which no "
-    "dump tells",
     "IPv4 options and IPv6 extension headers": "options of an echo request are not echoed; chains of headers that are cut "
     "short have scenarios of their own",
     "ICMP timestamp requests": "the kernel answers with the time of day; the emulator is silent",
     "the nft back end": "it reads the ports of a transport header that is cut short, and goes on; random cases load the "
     "legacy tables",
-    "routes with `mtu lock`": "the lock is not kept",
+    "routes with `mtu lock`": "`ip -json route` does not print the lock",
 }

@@ -57,6 +57,7 @@ class Node:
         self._texts: list[tuple[int, str]] = []
         self._started = False
         self._sockets: list[socket.socket] = []
+        self._joined = False
         self._log: LogListener | None = None
         self._before: dict[str, dict[str, int]] = {}
         self.ipv6 = family == 6
@@ -220,6 +221,22 @@ class Node:
         self._sockets.append(made)
         self.recording.listeners.append((protocol, port))
 
+    def join(self, interface: str, *groups: str) -> None:
+        """A socket of the node joins multicast groups at an interface."""
+        self._begin()
+        self._joined = True
+        with self._namespace:
+            index = socket.if_nametoindex(interface)
+            made = socket.socket(socket.AF_INET6 if ":" in groups[0] else socket.AF_INET, socket.SOCK_DGRAM)
+        self._sockets.append(made)
+        for group in groups:
+            if ":" in group:
+                member = socket.inet_pton(socket.AF_INET6, group) + struct.pack("=I", index)
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
+            else:
+                member = socket.inet_aton(group) + bytes(4) + struct.pack("=I", index)
+                made.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+
     def listen_to_log(self, *groups: int) -> None:
         """Read what LOG and TRACE (group 0) and NFLOG to these groups write down, after every step."""
         self._begin()
@@ -233,7 +250,7 @@ class Node:
             return
         self._begin()
         self._started = True
-        if self.ipv6:
+        if self.ipv6 or self._joined:
             quiet = 0
             while quiet < 2:
                 time.sleep(_SETTLE)

@@ -8,6 +8,7 @@
     ipset add A 10.0.0.1                     a line of `ipset restore`
     iptables -t nat -A PREROUTING ...        a rule; ip6tables likewise
     listen udp 53                            a socket that takes what comes and never answers
+    join eth0 224.0.0.5                      a socket that is in a multicast group
     receive eth0 0200...                     a frame that arrives at a port, in hex
     send 4500...                             an IP packet of the node's own
     wait 1.5                                 seconds
@@ -56,6 +57,9 @@ def set_up(node: Node, lines: Iterable[str]) -> None:
             for text in texts:
                 protocol, port = text.split()
                 node.listen(protocol, int(port))
+        elif verb == "join":
+            for text in texts:
+                node.join(*text.split())
         else:
             raise ValueError(f"not a line of a case: {verb} {texts[0]}")
 

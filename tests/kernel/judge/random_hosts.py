@@ -104,6 +104,10 @@ def host(random: Random) -> Drawn:
         if random.random() < 0.3:
             drawn.lines.append(f"listen {protocol} {port}")
             drawn.listening.append((protocol, port))
+    for name in drawn.interfaces:
+        for group in ("224.0.0.5", "ff02::5", "ff05::2"):
+            if random.random() < 0.2:
+                drawn.lines.append(f"join {name} {group}")
     return drawn
 
 

@@ -43,7 +43,7 @@ def draw(kernel: Kernel, seed: int, packets: int, folder: Path) -> Outcome:
         talk = Talk(random, drawn)
         for _ in range(packets):
             port, frame = talk.next()
-            talk.saw(node.receive(port, frame))
+            talk.saw(node.receive(port, frame) if port else node.send(frame))
         node.look()
 
     recording = kernel.run(Scenario(f"random/{seed}", "", 4, body, MASKS, "", "legacy"), folder)

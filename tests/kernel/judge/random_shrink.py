@@ -13,7 +13,7 @@ from judge.random_case import STEPS
 ORDER = (
     STEPS,
     ("iptables", "ip6tables"),
-    ("listen",),
+    ("listen", "join"),
     ("ip -6 rule", "ip rule", "ip -6 route", "ip route"),
     ("sysctl",),
 )

@@ -42,7 +42,7 @@ OPTIONS_DRAWN = EXTENSIONS_DRAWN = False
 EXTENSIONS = (0, 43, 44, 51, 59, 60)
 REDIRECTS6_DRAWN = True
 
-Shot = tuple[str, bytes]  # a port of the node, a frame
+Shot = tuple[str, bytes]  # a port of the node and a frame; "" and an IP packet of the node's own
 
 MULTICAST, BROADCAST = "01:00:5e:00:00:05", "ff:ff:ff:ff:ff:ff"
 
@@ -99,6 +99,8 @@ class Talk:
             return self._fault(*self._packet(*random.choice(self.flows), first=False))
         if chance > 0.97:
             return self._neighbour()
+        if chance > 0.94:
+            return self._own()
         if self.drawn.tunnel and chance > 0.92:
             return self._tunnelled()
         place = random.choice(self.drawn.places)
@@ -130,6 +132,26 @@ class Talk:
         flow = (place, family, source, target, protocol, sport, random.choice(PORTS))
         self.flows.append(flow)
         return self._fault(*self._packet(*flow, first=True))
+
+    def _own(self) -> Shot:
+        """The node itself sends, by a raw socket."""
+        random = self.random
+        family = random.choice([4, 4, 6])
+        place = random.choice(self.drawn.places)
+        source = random.choice(self.drawn.own[family])
+        groups = ["224.0.0.5", "224.0.0.1", f"10.0.{random.randint(1, 3)}.255"] if family == 4 else ["ff02::5", "ff02::1"]
+        target = random.choice(groups if random.random() < 0.15 else self.drawn.targets(family))
+        protocol = random.choice([TCP, UDP, UDP, SCTP, ICMP if family == 4 else ICMPV6, 47])
+        flow = (place, family, source, target, protocol, 40000 + random.randrange(1000), random.choice(PORTS))
+        body = seal(packed(source), packed(target), protocol, self._packet(*flow, first=True)[-1])
+        tos, ttl = random.choice([0, 0, 0x10, 0xB8]), random.choice([64, 64, 64, 1])
+        # A raw socket lets the kernel draw an id where there is none.
+        data = (
+            ip4(source, target, protocol, body, ttl, tos, random.choice([1, 0x1234]), random.choice([0, 0x4000]), b"")
+            if family == 4
+            else self._six(source, target, protocol, body, ttl, tos)
+        )
+        return "", data
 
     def _same_link(self, place: Place, target: str) -> bool:
         return any(target == other.addresses[6][0] for other in self.drawn.places if other.gateway == place.gateway)

@@ -1,0 +1,146 @@
+"""Multicast groups and broadcast: who is in a group, and what a node hears of what it says itself."""
+
+import socket
+
+from judge.node import Node
+from judge.scenario import scenario
+from judge.talk import Peer, echo
+from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.packet import Raw
+
+from scenarios.conntrack_tcp import COUNT_STATES
+
+QUERY = UDP(sport=5353, dport=5353) / b"query"
+JOINED = {4: "224.0.0.251", 6: "ff02::fb"}
+OTHER = {4: "224.0.0.252", 6: "ff02::1:3"}
+WIDE = {4: "239.1.2.3", 6: "ff05::123"}
+
+
+def group_mac(group: str) -> str:
+    if ":" in group:
+        return "33:33:00:00:00:fb" if group.endswith("fb") else "33:33:00:00:00:01"
+    low = [int(part) for part in group.split(".")]
+    return f"01:00:5e:{low[1] & 0x7F:02x}:{low[2]:02x}:{low[3]:02x}"
+
+
+def member(node: Node) -> Peer:
+    """A node that is in two groups at eth0, and counts what comes in; its client there."""
+    client, _ = node.router()
+    node.join("eth0", JOINED[node.family], WIDE[node.family])
+    node.rules(COUNT_STATES)
+    node.rules("""
+        -A INPUT -m pkttype --pkt-type unicast
+        -A INPUT -m pkttype --pkt-type broadcast
+        -A INPUT -m pkttype --pkt-type multicast
+        -t raw -A PREROUTING -m addrtype --dst-type MULTICAST
+        -t mangle -A POSTROUTING -p udp
+    """)
+    return client
+
+
+@scenario(families=(4, 6))
+def joined_groups(node: Node) -> None:
+    """Packets to groups that the node is in reach INPUT; those to other groups end at the route."""
+    client = member(node)
+    for group in (JOINED, WIDE, OTHER):
+        to = group[node.family]
+        assert not client.send(QUERY, to=to, mac=group_mac(to))
+        assert not client.send(TCP(sport=1, dport=80), to=to, mac=group_mac(to))
+
+
+@scenario(families=(4, 6))
+def group_at_another_interface(node: Node) -> None:
+    """A group that is joined at eth0 is not heard at eth1."""
+    _, server = node.router()
+    node.join("eth0", JOINED[node.family])
+    node.rules(COUNT_STATES)
+    assert not server.send(QUERY, to=JOINED[node.family], mac=group_mac(JOINED[node.family]))
+
+
+@scenario(families=(4, 6))
+def echo_to_a_joined_group(node: Node) -> None:
+    """IPv6 answers an echo to a group that it is in; IPv4 by default to none."""
+    client = member(node)
+    for group in (JOINED, OTHER):
+        client.send(echo(node.family), to=group[node.family], mac=group_mac(group[node.family]))
+
+
+@scenario()
+def igmp(node: Node) -> None:
+    """IGMP is heard in the groups that the node is in, as anything else."""
+    client = member(node)
+    for to in ("224.0.0.22", WIDE[4], "224.0.0.1"):
+        client.send(Raw(b"\x16\0\x09\x04" + socket.inet_aton(to)), to=to, mac=group_mac(to), ttl=1, proto=2)
+
+
+@scenario(families=(6,))
+def all_routers(node: Node) -> None:
+    """ff02::2 and ff05::2 as the node has joined them: when forwarding is switched on with its links there, and by hand."""
+    client, server = node.router()
+    node.rules(COUNT_STATES)
+    node.join("eth1", "ff05::2")
+    for peer in (client, server):
+        for to in ("ff02::2", "ff05::2", "ff01::2", "ff02::6a"):
+            peer.send(echo(6), to=to, mac="33:33:00:00:00:02")
+
+
+@scenario(families=(4, 6))
+def own_packets_to_groups(node: Node) -> None:
+    """What a socket sends to a group that its node is in leaves, and comes back: POSTROUTING and INPUT count it twice."""
+    client = member(node)
+    node.ip(f"{'-6 ' if node.family == 6 else ''}route add table local {'multicast ' if node.family == 6 else ''}"
+            f"{'ff00::/8' if node.family == 6 else '224.0.0.0/4'} dev eth0 metric 1")
+    header = IP(src=node.address("eth0")) if node.family == 4 else IPv6(src=node.address("eth0"))
+    for group in (JOINED, OTHER, WIDE):
+        header.dst = group[node.family]
+        assert len(node.send(header / QUERY)) == 1
+        assert len(node.send(header / TCP(sport=1, dport=2, flags="S"))) == 1
+        node.send(header / echo(node.family))
+    del client
+
+
+@scenario()
+def own_broadcasts(node: Node) -> None:
+    """A broadcast comes back to its sender, as from the link."""
+    client = member(node)
+    subnet = node.address("eth0").rsplit(".", 1)[0]
+    node.ip("route add 255.255.255.255 dev eth0")
+    for to in (f"{subnet}.255", "255.255.255.255"):
+        for protocol in (QUERY, echo(4), TCP(sport=1, dport=2, flags="S")):
+            assert len(node.send(IP(src=node.address("eth0"), dst=to) / protocol)) == 1
+    del client
+
+
+@scenario(families=(4, 6))
+def own_packets_to_groups_translated(node: Node) -> None:
+    """SNAT of what a socket says to a group: the node hears the translated packet."""
+    member(node)
+    node.ip(f"{'-6 ' if node.family == 6 else ''}route add table local {'multicast ' if node.family == 6 else ''}"
+            f"{'ff00::/8' if node.family == 6 else '224.0.0.0/4'} dev eth0 metric 1")
+    source = "192.0.2.1" if node.family == 4 else "2001:db8::1"
+    node.rules(f"-t nat -A POSTROUTING -p udp -j SNAT --to-source {source}")
+    node.rules(f"-A INPUT -s {source}")
+    header = IP(src=node.address("eth0")) if node.family == 4 else IPv6(src=node.address("eth0"))
+    header.dst = JOINED[node.family]
+    for _ in range(2):
+        assert len(node.send(header / QUERY)) == 1
+
+
+@scenario(families=(4, 6))
+def groups_stay_inside(node: Node) -> None:
+    """A TTL of 0 and interface-local groups do not leave; what is dropped in POSTROUTING is heard no more."""
+    member(node)
+    node.ip(f"{'-6 ' if node.family == 6 else ''}route add table local {'multicast ' if node.family == 6 else ''}"
+            f"{'ff00::/8' if node.family == 6 else '224.0.0.0/4'} dev eth0 metric 1")
+    node.rules("-t mangle -A POSTROUTING -p udp --dport 99 -j DROP")
+    source = node.address("eth0")
+    if node.family == 4:
+        packets = [IP(src=source, dst=to, ttl=0) / QUERY for to in (JOINED[4], OTHER[4])]
+        packets.append(IP(src=source, dst=JOINED[4]) / UDP(sport=1, dport=99) / Raw(b"x"))
+    else:
+        packets = [IPv6(src=source, dst=to, hlim=0) / QUERY for to in (JOINED[6], OTHER[6])]
+        packets.append(IPv6(src=source, dst=JOINED[6]) / UDP(sport=1, dport=99) / Raw(b"x"))
+        packets.append(IPv6(src=source, dst="ff01::1") / QUERY)
+    for packet in packets:
+        node.send(packet)
