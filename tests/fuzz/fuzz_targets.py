@@ -94,6 +94,7 @@ DUMP_FILES = (
     "routes.json",
     "rules.json",
     "neighbours.json",
+    "groups.json",
     "fdb.json",
     "conntrack.txt",
     "sysctl.txt",

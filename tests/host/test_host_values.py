@@ -14,6 +14,7 @@ from dataplane.host import (
     Bridge,
     BridgePort,
     FdbEntry,
+    Groups,
     HostConfig,
     Link,
     Neighbour,
@@ -445,6 +446,7 @@ def test_texts_built_in_python() -> None:
         routes=(Route.of("default", "eth0", "10.0.0.254"), Route.of("fd00::/8", "eth0", "fe80::1")),
         rules=(PolicyRule(0, 4, 255), PolicyRule(5, 6, 100, source=ip_network("fd00::/8"))),
         neighbours=(Neighbour.of("eth0", "10.0.0.254", "02:00:00:00:00:fe"), Neighbour.of("eth0", "10.0.0.9")),
+        groups=(Groups("eth0", (ip_address("224.0.0.5"), ip_address("ff05::2")), 2),),
         fdb=(FdbEntry.of("02:00:00:00:00:fe", "eth0", "10.0.0.3"),),
         ipsets=(ipset.IpSet("S", "hash:ip,port", (ipset.IpSetEntry((IPv4Address("10.0.0.1"), ProtocolPort(6, 80))),)),),
         sysctl={"net.ipv4.ip_forward": "1"},
@@ -464,6 +466,10 @@ def test_texts_built_in_python() -> None:
         '[{"dst":"10.0.0.254","dev":"eth0","lladdr":"02:00:00:00:00:fe","state":["PERMANENT"]}]\n'
     )
     assert printed["neighbours-proxy.json"] == '[{"dst":"10.0.0.9","dev":"eth0","proxy":null}]\n'
+    assert printed["groups.json"] == (
+        '[{"ifindex":2,"ifname":"eth0","maddr":[{"family":"inet","address":"224.0.0.5"},'
+        '{"family":"inet6","address":"ff05::2"}]}]\n'
+    )
     assert printed["fdb.json"] == (
         '[{"mac":"02:00:00:00:00:fe","ifname":"eth0","dst":"10.0.0.3","flags":["self"],"state":"permanent"}]\n'
     )
@@ -476,6 +482,14 @@ def test_texts_built_in_python() -> None:
         '"addr_info":[{"family":"inet","local":"10.0.0.1","prefixlen":24,"scope":"global","label":"eth0",'
         in (printed["addresses.json"])
     )
+
+
+def test_groups() -> None:
+    assert HostConfig(groups=None).groups is None
+    found = {groups.interface: groups for groups in scene("groups").groups or ()}
+    assert [name for name, groups in found.items() if ip_address("ff05::2") in groups.addresses] == ["vp", "ve", "br0"]
+    assert ip_address("224.5.6.7") in found["ve"].addresses
+    assert all(groups.addresses == () or groups.index for groups in found.values())
 
 
 def test_a_link_that_is_down_has_no_carrier() -> None:

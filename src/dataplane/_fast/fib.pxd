@@ -432,6 +432,19 @@ cdef inline bint fib_lookup(const Fib *fib, const FlowKey *key, FibResult *resul
     return False
 
 
+cdef inline int32_t address_slot(const Fib *fib, uint8_t family, const uint32_t *address) noexcept nogil:
+    """The slot that has a host address, or -1 (__ip_dev_find)."""
+    cdef int32_t i
+    if fib.address_buckets == NULL:
+        return -1
+    i = fib.address_buckets[address_hash(family, address) & fib.address_mask]
+    while i >= 0:
+        if fib.addresses[i].family == family and same_address(fib.addresses[i].address, address):
+            return fib.addresses[i].slot
+        i = fib.addresses[i].same_bucket
+    return -1
+
+
 cdef inline bint address_on(const Fib *fib, uint8_t family, const uint32_t *address, int32_t slot) noexcept nogil:
     """Whether a host address is configured, on `slot` or, with -1, anywhere."""
     cdef int32_t i

@@ -9,7 +9,8 @@ from libc.string cimport memcpy, memset
 
 from dataplane._fast.fib cimport (
     FibResult, Route, FlowKey, PathMtu, ROUTE_BLACKHOLE, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT, ROUTE_THROW,
-    ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_ANYCAST, address_on, fib_address_type, fib_lookup, route_source,
+    ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_ANYCAST, address_on, address_slot, fib_address_type, fib_lookup,
+    fib_select_source, route_source,
 )
 from dataplane._fast.group cimport group_joined4, group_joined6
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK, LocalAddress
@@ -86,6 +87,19 @@ cdef inline void route_take(Host *host, Packet *p, const FibResult *result) noex
         p.onlink = 0
 
 
+cdef inline bint group4(uint32_t dst) noexcept nogil:
+    """Multicast and limited broadcast, which mean a link and nobody on it."""
+    return dst >> 28 == 14 or dst == 0xFFFFFFFFU
+
+
+cdef inline int32_t group_link4(const Host *host, const Packet *p) noexcept nogil:
+    """Who says by its source which link a group is meant on is taken at its word: the link of that address, -1 if there is
+    none, -2 where nobody says (ip_route_output_key_hash_rcu)."""
+    if p.family != 4 or not group4(p.field[<int>FIELD_DST]) or p.field[<int>FIELD_SRC] == 0:
+        return -2
+    return address_slot(&host.fib, 4, &p.field[<int>FIELD_SRC])
+
+
 cdef inline bint output_taken(Host *host, Packet *p, FibResult *result) noexcept nogil:
     """Take the decision for a packet of the host's own; False when it leads nowhere."""
     if result.type == ROUTE_LOCAL or result.type == ROUTE_ANYCAST:
@@ -97,6 +111,14 @@ cdef inline bint output_taken(Host *host, Packet *p, FibResult *result) noexcept
     elif result.hop == NULL:
         return False
     route_take(host, p, result)
+    if p.family == 4 and group4(p.field[<int>FIELD_DST]):
+        # __mkroute_output: of the way to a group only the link matters; of a shorter prefix not even the MTU.
+        p.route_type = ROUTE_MULTICAST if p.field[<int>FIELD_DST] >> 28 == 14 else ROUTE_BROADCAST
+        memcpy(p.nexthop, &p.field[<int>FIELD_DST], 16)
+        p.nexthop_family = 4
+        p.onlink = 1
+        if result.route == NULL or result.route.length < 4 or p.route_type == ROUTE_BROADCAST:
+            p.route_mtu = 0
     return True
 
 
@@ -107,8 +129,14 @@ cdef inline bint route_output_on(Host *host, Packet *p, int32_t oif) noexcept no
     cdef uint32_t *dst = &p.field[<int>FIELD_DST]
     flow_key(p, &key)
     key.iif = -1
+    if oif < 0 and p.family == 4 and group4(dst[0]):
+        oif = group_link4(host, p)
+        if oif == -1:
+            return False
+        if oif < 0:
+            oif = -1
     key.oif = oif
-    if oif >= 0 and ((p.family == 4 and (dst[0] == 0xFFFFFFFFU or dst[0] >> 28 == 14))
+    if oif >= 0 and ((p.family == 4 and group4(dst[0]))
                      or (p.family == 6 and (dst[0] >> 24 == 0xFF or dst[0] >> 22 == 0xFE80U >> 6))):
         # What a link's own scope reaches needs no route once the link is named.
         memset(&result, 0, sizeof(result))
@@ -140,7 +168,15 @@ cdef inline bint route_raw_output(Host *host, Packet *p) noexcept nogil:
     key.family = p.family
     key.iif = key.oif = -1
     key.proto = IPPROTO_RAW
+    if p.family == 6 and (not fib_lookup(&host.fib, &key, &result) or route_refuses(result.type)):
+        # ip6_dst_lookup_tail: no way without a source may become one with it.
+        if not fib_select_source(&host.fib, 6, -1, key.dst, key.src):
+            return False
     return fib_lookup(&host.fib, &key, &result) and output_taken(host, p, &result)
+
+
+cdef inline bint route_refuses(uint8_t kind) noexcept nogil:
+    return kind in (ROUTE_BLACKHOLE, ROUTE_UNREACHABLE, ROUTE_PROHIBIT, ROUTE_THROW)
 
 
 cdef inline bint output_source(Host *host, const FlowKey *key, uint32_t *source) noexcept nogil:
@@ -149,10 +185,6 @@ cdef inline bint output_source(Host *host, const FlowKey *key, uint32_t *source)
     if not fib_lookup(&host.fib, key, &result):
         return False
     return route_source(&host.fib, key, &result, source)
-
-
-cdef inline bint route_refuses(uint8_t kind) noexcept nogil:
-    return kind in (ROUTE_BLACKHOLE, ROUTE_UNREACHABLE, ROUTE_PROHIBIT, ROUTE_THROW)
 
 
 cdef inline Reason validate_source(

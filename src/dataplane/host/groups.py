@@ -13,8 +13,8 @@ from dataplane.host.objects import Entry, IPAddress, keys, read_objects, write_o
 __all__ = ["parse", "text"]
 
 _KNOWN = keys("ifindex ifname maddr")
-# The link layer's own memberships decide what a network card takes; `users` and `static` count who asked.
-_MEMBER = keys("family address link users static")
+# The link layer's own memberships decide what a network card takes; `users` and `features` say who asked.
+_MEMBER = keys("family address link users features")
 
 
 def parse(text: str, file: str = "groups.json", notes: Notes | None = None) -> tuple[Groups, ...]:

@@ -224,7 +224,9 @@ TAKEN = ("SOCKET_FILTER", "NOT_SPECIFIED", "UNHANDLED_PROTO", "NO_SOCKET", "PKT_
 
 REFUSED = {
     "EMSGSIZE": "PKT_TOO_BIG",
-    **dict.fromkeys(("ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL"), "IP_OUTNOROUTES"),  # no route, or one that refuses
+    **dict.fromkeys(
+        ("ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL"), "IP_OUTNOROUTES"
+    ),  # no route, or one that refuses
 }
 
 

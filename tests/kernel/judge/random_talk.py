@@ -139,7 +139,9 @@ class Talk:
         family = random.choice([4, 4, 6])
         place = random.choice(self.drawn.places)
         source = random.choice(self.drawn.own[family])
-        groups = ["224.0.0.5", "224.0.0.1", f"10.0.{random.randint(1, 3)}.255"] if family == 4 else ["ff02::5", "ff02::1"]
+        groups = (
+            ["224.0.0.5", "224.0.0.1", f"10.0.{random.randint(1, 3)}.255"] if family == 4 else ["ff02::5", "ff02::1"]
+        )
         target = random.choice(groups if random.random() < 0.15 else self.drawn.targets(family))
         protocol = random.choice([TCP, UDP, UDP, SCTP, ICMP if family == 4 else ICMPV6, 47])
         flow = (place, family, source, target, protocol, 40000 + random.randrange(1000), random.choice(PORTS))

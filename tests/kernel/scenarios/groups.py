@@ -89,8 +89,10 @@ def all_routers(node: Node) -> None:
 def own_packets_to_groups(node: Node) -> None:
     """What a socket sends to a group that its node is in leaves, and comes back: POSTROUTING and INPUT count it twice."""
     client = member(node)
-    node.ip(f"{'-6 ' if node.family == 6 else ''}route add table local {'multicast ' if node.family == 6 else ''}"
-            f"{'ff00::/8' if node.family == 6 else '224.0.0.0/4'} dev eth0 metric 1")
+    node.ip(
+        f"{'-6 ' if node.family == 6 else ''}route add table local {'multicast ' if node.family == 6 else ''}"
+        f"{'ff00::/8' if node.family == 6 else '224.0.0.0/4'} dev eth0 metric 1"
+    )
     header = IP(src=node.address("eth0")) if node.family == 4 else IPv6(src=node.address("eth0"))
     for group in (JOINED, OTHER, WIDE):
         header.dst = group[node.family]
@@ -116,8 +118,10 @@ def own_broadcasts(node: Node) -> None:
 def own_packets_to_groups_translated(node: Node) -> None:
     """SNAT of what a socket says to a group: the node hears the translated packet."""
     member(node)
-    node.ip(f"{'-6 ' if node.family == 6 else ''}route add table local {'multicast ' if node.family == 6 else ''}"
-            f"{'ff00::/8' if node.family == 6 else '224.0.0.0/4'} dev eth0 metric 1")
+    node.ip(
+        f"{'-6 ' if node.family == 6 else ''}route add table local {'multicast ' if node.family == 6 else ''}"
+        f"{'ff00::/8' if node.family == 6 else '224.0.0.0/4'} dev eth0 metric 1"
+    )
     source = "192.0.2.1" if node.family == 4 else "2001:db8::1"
     node.rules(f"-t nat -A POSTROUTING -p udp -j SNAT --to-source {source}")
     node.rules(f"-A INPUT -s {source}")
@@ -131,8 +135,10 @@ def own_packets_to_groups_translated(node: Node) -> None:
 def groups_stay_inside(node: Node) -> None:
     """A TTL of 0 and interface-local groups do not leave; what is dropped in POSTROUTING is heard no more."""
     member(node)
-    node.ip(f"{'-6 ' if node.family == 6 else ''}route add table local {'multicast ' if node.family == 6 else ''}"
-            f"{'ff00::/8' if node.family == 6 else '224.0.0.0/4'} dev eth0 metric 1")
+    node.ip(
+        f"{'-6 ' if node.family == 6 else ''}route add table local {'multicast ' if node.family == 6 else ''}"
+        f"{'ff00::/8' if node.family == 6 else '224.0.0.0/4'} dev eth0 metric 1"
+    )
     node.rules("-t mangle -A POSTROUTING -p udp --dport 99 -j DROP")
     source = node.address("eth0")
     if node.family == 4:
@@ -144,3 +150,33 @@ def groups_stay_inside(node: Node) -> None:
         packets.append(IPv6(src=source, dst="ff01::1") / QUERY)
     for packet in packets:
         node.send(packet)
+
+
+@scenario()
+def link_of_a_group_by_source(node: Node) -> None:
+    """Routed again in OUTPUT, a packet to a group leaves by the link of its source, whatever the routes say; one with a
+    source of nobody's ends there."""
+    _, server = node.router()
+    node.ip(f"route add default via {server.ip}")
+    node.rules("-t mangle -A OUTPUT -p udp -j TOS --set-tos 0x10")
+    for source in (node.address("eth0"), node.address("eth1"), "192.0.2.1"):
+        for to in (JOINED[4], "224.0.0.1"):
+            for protocol in (QUERY, TCP(sport=1, dport=2)):
+                node.send(IP(src=source, dst=to) / protocol)
+
+
+@scenario(families=(4, 6))
+def no_reset_of_a_group(node: Node) -> None:
+    """REJECT answers nothing to what the node itself sends to a group."""
+    client, server = node.router()
+    far = "default" if node.family == 4 else "2001:db8::/32"
+    node.ip(f"{'-6 ' if node.family == 6 else ''}route add {far} via {server.ip}")
+    node.rules("""
+        -A OUTPUT -p tcp -j REJECT --reject-with tcp-reset
+        -A OUTPUT -p udp -j REJECT
+    """)
+    header = IP(src=node.address("eth0")) if node.family == 4 else IPv6(src=node.address("eth0"))
+    for to in (JOINED[node.family], client.ip):
+        header.dst = to
+        for protocol in (QUERY, TCP(sport=1, dport=2)):
+            node.send(header / protocol)

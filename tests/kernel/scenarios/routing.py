@@ -501,3 +501,12 @@ def local_routes_first_once_there_are_rules(node: Node) -> None:
     """)
     for to in ("192.0.2.1", "192.0.2.129"):
         client.send(QUERY, to=to)
+
+
+@scenario(families=(6,))
+def own_packet_that_needs_a_source_to_have_a_way(node: Node) -> None:
+    """A rule blackholes all but one source: the node's own packet, routed without a source first, is asked for again with one."""
+    client, _ = node.router()
+    node.ip("-6 rule add not from fd00:1::/64 blackhole pref 100")
+    assert len(node.send(IPv6(src=node.address("eth0"), dst=client.ip) / UDP(sport=1, dport=9))) == 1
+    node.send(IPv6(src=node.address("eth1"), dst="fd00:2::9") / UDP(sport=1, dport=9))
