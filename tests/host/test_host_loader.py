@@ -6,7 +6,6 @@ Equal apart from what is stated at `comparable`.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import time
@@ -67,22 +66,9 @@ def dumped() -> HostConfig:
     return read(HostConfig, {name: inside(*COMMANDS[name]) for name in files})
 
 
-def sources_settle(batch: str) -> None:
-    """An IPv6 address is no source of a route until its link has a carrier and no duplicate was found: up to a second
-    for the one and two for the other, and more on a busy machine. So each source is tried with a route of no use."""
-    for source in sorted(set(re.findall(r" src (\S*:\S*)", batch))):
-        trial = ["ip", "netns", "exec", NODE, "ip", "-6", "route", "add", "blackhole", "3fff::/128", "src", source]
-        for _ in range(100):
-            if subprocess.run(trial, capture_output=True, check=False).returncode == 0:
-                inside("ip", "-6", "route", "delete", "blackhole", "3fff::/128")
-                break
-            time.sleep(0.1)
-
-
 def real(config: HostConfig) -> HostConfig:
     """The configuration as the tools show it once it is loaded; it settles as carriers come up."""
     for command in commands(config, far=FAR):
-        sources_settle(command.input or "")
         inside(*command.argv, text=command.input)
     expected = comparable(config)
     for _ in range(30):

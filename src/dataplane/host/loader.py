@@ -74,7 +74,9 @@ def commands(
     ]
     if far_up:
         result.append(Command(("ip", "-n", far, "-batch", "-"), _lines(far_up)))
-    result.append(Command(("ip", "-batch", "-"), _lines([*_address_lines(config), *_routing_lines(config)])))
+    result.append(Command(("ip", "-batch", "-"), _lines(_address_lines(config))))
+    result += [Command(("sh", "-c", _SETTLE, "sh", source)) for source in _sources6(config)]
+    result.append(Command(("ip", "-batch", "-"), _lines(_routing_lines(config))))
     for option, family in (("-4", 4), ("-6", 6)):
         # Of a rule that names no address the tool cannot tell the family.
         result.append(Command(("ip", option, "-batch", "-"), _lines(_rule_lines(config.rules, family))))
@@ -90,7 +92,7 @@ def commands(
         if rules is not None:
             result.append(Command((f"{program}-restore", "--counters"), rules.text(counters=True)))
     result.append(Command(("sysctl", "-q", "-e", "-p", "-"), _final_settings(config)))
-    return [command for command in result if command.input or "--set" in command.argv]
+    return [command for command in result if command.input or command.argv[0] == "sh" or "--set" in command.argv]
 
 
 def script(config: HostConfig, far: str = "far", far_names: Mapping[str, str] | None = None) -> str:
@@ -103,6 +105,15 @@ def script(config: HostConfig, far: str = "far", far_names: Mapping[str, str] | 
         "set -e\n"
     )
     return head + "".join(str(command) for command in commands(config, far, far_names))
+
+
+# Until no duplicate of it was found and its link has a carrier, an IPv6 address is no source of a route.
+_SETTLE = 'for i in $(seq 100); do ip -6 address show tentative to "$1" | grep -q . || exit 0; sleep 0.1; done'
+
+
+def _sources6(config: HostConfig) -> list[str]:
+    """The IPv6 sources that routes name."""
+    return sorted({str(route.prefsrc) for route in config.routes if route.family == 6 and route.prefsrc is not None})
 
 
 def _lines(lines: Iterable[str]) -> str:
