@@ -8,7 +8,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc
 from libc.string cimport memcpy, memset
 
-from dataplane._fast.fib cimport Fib, FibResult, FlowKey, PathMtu, Route, fib_lookup, same_address
+from dataplane._fast.fib cimport (
+    Fib, FibResult, FlowKey, PathMtu, ROUTE_ANYCAST, ROUTE_LOCAL, Route, fib_lookup, same_address,
+)
 from dataplane._fast.wire cimport load16, load32, load_address6
 
 cdef enum:
@@ -44,7 +46,8 @@ cdef inline uint32_t result_mtu(const Fib *fib, const FlowKey *key, const FibRes
     """dst_mtu of a route to `key`, bytes."""
     cdef uint32_t mtu
     cdef const PathMtu *learnt
-    if result.hop == NULL or result.hop.slot < 0:
+    # To itself a host goes by lo, whatever interface has the address.
+    if result.hop == NULL or result.hop.slot < 0 or result.type == ROUTE_LOCAL or result.type == ROUTE_ANYCAST:
         return 0xFFFF
     mtu = fib.interfaces[result.hop.slot].mtu if key.family == 4 else fib.interfaces[result.hop.slot].mtu6
     if result.route != NULL and result.route.mtu and result.route.mtu < mtu:

@@ -140,6 +140,9 @@ cdef inline bint route_output_on(Host *host, Packet *p, int32_t oif) noexcept no
                      or (p.family == 6 and (dst[0] >> 24 == 0xFF or dst[0] >> 22 == 0xFE80U >> 6))):
         # What a link's own scope reaches needs no route once the link is named.
         memset(&result, 0, sizeof(result))
+        if p.family == 6 and address_on(&host.fib, 6, dst, oif):
+            result.type = ROUTE_LOCAL
+            return output_taken(host, p, &result)
         result.type = ROUTE_UNICAST if p.family == 6 and dst[0] >> 24 != 0xFF else ROUTE_MULTICAST
         route_take(host, p, &result)
         p.oif = oif
@@ -357,7 +360,8 @@ cdef inline void route_input6(Host *host, Packet *p, InputRoute *route) noexcept
             input_drop(route, Reason.IP_INVALID_DEST)
         return
     if dst[0] >> 22 == 0xFE80U >> 6:
-        if address_on(&host.fib, 6, dst, interface.slot):
+        # What the host says to itself it has routed already.
+        if address_on(&host.fib, 6, dst, -1 if interface.kind == LINK_LOOPBACK else interface.slot):
             p.route_type = ROUTE_LOCAL
             return
         key.oif = interface.slot

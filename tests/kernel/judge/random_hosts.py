@@ -123,7 +123,7 @@ def _addresses(drawn: Drawn, number: int, device: str) -> None:
 
 def _bridge(random: Random, drawn: Drawn, number: int) -> None:
     mac = "02:00:00:00:00:b0"
-    drawn.lines.append(f"ip link add cni0 address {mac} type bridge stp_state 0 mcast_snooping 0")
+    drawn.lines.append(f"ip link add cni0 address {mac} type bridge stp_state 0 mcast_snooping {random.randrange(2)}")
     drawn.lines.append("ip link set cni0 up")
     drawn.interfaces.append("cni0")
     _addresses(drawn, number, "cni0")

@@ -247,6 +247,19 @@ def ipv6_redirect_is_sent_to_a_neighbour(node: Node) -> None:
     assert [packet.dst for packet in out] == [client.mac, other.mac]
 
 
+@scenario(families=(6,))
+def ipv6_redirect_that_is_rejected(node: Node) -> None:
+    """REJECT answers the node's own redirect, at its own link-local address: the error is heard by lo."""
+    client, _ = node.router()
+    other = node.peer("eth0", "fd00:1::3")
+    node.ip(f"-6 route add 2001:db8:9::/48 via {other.ip}")
+    node.rules("""
+        -A OUTPUT ! -o lo -p icmpv6 --icmpv6-type redirect -j REJECT --reject-with icmp6-port-unreachable
+        -A INPUT -i lo
+    """)
+    assert len(client.send(QUERY, to="2001:db8:9::1")) == 1
+
+
 @scenario()
 def redirect_is_sent_to_a_neighbour(node: Node) -> None:
     """With send_redirects the sender is told of the better next hop, before the packet itself goes out."""

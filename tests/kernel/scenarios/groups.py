@@ -180,3 +180,12 @@ def no_reset_of_a_group(node: Node) -> None:
         header.dst = to
         for protocol in (QUERY, TCP(sport=1, dport=2)):
             node.send(header / protocol)
+
+
+@scenario(families=(6,))
+def own_echo_with_a_link_local_source(node: Node) -> None:
+    """A node asks all nodes, masqueraded as its own link-local address: it hears itself, and answers itself by lo."""
+    member(node)
+    node.rules("-t nat -A POSTROUTING -j MASQUERADE")
+    node.ip("-6 route add table local multicast ff00::/8 dev eth0 metric 1")
+    assert len(node.send(IPv6(src=node.address("eth0"), dst="ff02::1") / echo(6))) == 1

@@ -246,3 +246,14 @@ def trace(node: Node) -> None:
         -A FORWARD -p udp -j ACCEPT
     """)
     client.send(QUERY, to=server).only(server)
+
+
+@scenario(families=(4, 6))
+def tcpmss_of_a_source_behind_a_small_mtu(node: Node) -> None:
+    """--clamp-mss-to-pmtu asks for the way back to the node's own address, and that is lo, not the device that has it."""
+    client, _ = node.router()
+    node.port("eth2", "192.0.2.1/24" if node.family == 4 else "2001:db8::1/64", mtu=1300)
+    node.rules("-t mangle -A POSTROUTING -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")
+    header = IP(src=node.address("eth2")) if node.family == 4 else IPv6(src=node.address("eth2"))
+    header.dst = client.ip
+    assert len(node.send(header / TCP(sport=1, dport=80, flags="S", options=[("MSS", 1480)]))) == 1
