@@ -218,6 +218,8 @@ cdef inline Reason nd_receive(Network *net, Host *host, Packet *p) noexcept nogi
     cdef uint32_t *src = &p.field[<int>FIELD_SRC]
     cdef uint32_t *dst = &p.field[<int>FIELD_DST]
     cdef uint32_t target[4]
+    if p.frag_size and not host.interfaces[p.iif].fragmented_nd:
+        return Reason.IPV6_NDISC_FRAG       # RFC 6980
     if p.net[7] != 255:
         return Reason.IPV6_NDISC_HOP_LIMIT
     if p.transport[1] != 0:

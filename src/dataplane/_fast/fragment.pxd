@@ -50,12 +50,35 @@ cdef inline uint32_t copied_options(uint8_t *to, const uint8_t *options, uint32_
     return length
 
 
+cdef inline void cuts_pulled(Packet *p) noexcept nogil:
+    """__pskb_pull_tail: what was pulled is the first piece's; who has nothing left of its own is none any more."""
+    cdef uint32_t header = p.field[<int>FIELD_LENGTH], eaten, i, kept = 1
+    for i in range(p.cut_count):
+        header -= p.cuts[i].length
+    if p.pulled <= header + p.cuts[0].length:
+        return
+    eaten = p.pulled - header - p.cuts[0].length
+    p.cuts[0].length += eaten
+    for i in range(1, p.cut_count):
+        if p.cuts[i].length <= eaten:
+            eaten -= p.cuts[i].length
+            continue
+        p.cuts[kept] = p.cuts[i]
+        p.cuts[kept].length -= eaten
+        if p.cuts[kept].missing > p.cuts[kept].length:
+            p.cuts[kept].missing = p.cuts[kept].length
+        eaten = 0
+        kept += 1
+    p.cut_count = kept
+
+
 cdef inline bint leaves_as_it_came(const Host *host, Packet *p, uint32_t room, uint32_t payload) noexcept nogil:
     """Whether the fragments that `p` was put together from can be sent as they are: each fits, and there is headroom for
     the link's headers, which a tunnel's are too long for."""
     cdef uint32_t i, rest = 0
     if p.cut_count == 0 or host.interfaces[p.oif].kind == LINK_VXLAN:
         return False
+    cuts_pulled(p)
     for i in range(1, p.cut_count):
         if p.cuts[i].length > room or (p.cuts[i].length & 7 and i + 1 < p.cut_count):
             return False

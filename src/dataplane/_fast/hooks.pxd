@@ -62,8 +62,7 @@ cdef inline bint rejectable(const Packet *p) noexcept nogil:
 
 cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target *target) noexcept nogil:
     if target.flags & REJECT_TCP_RESET:
-        tcp_reset(net, host, p, True)
-        if host.netfilter.conntrack != NULL:
+        if tcp_reset(net, host, p, True) and host.netfilter.conntrack != NULL:
             ct_closing(host.netfilter.conntrack, p)
     elif rejectable(p):
         if p.family == 4:

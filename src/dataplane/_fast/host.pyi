@@ -62,6 +62,7 @@ class CompiledHost:
         router6: bool = False,
         disabled6: bool = False,
         proxy_ndp: bool = False,
+        fragmented_nd: bool = False,
         hop_limit6: int = 64,
         mtu6: int = 0,
         reachable: Sequence[int] = (30_000_000_000, 30_000_000_000),
@@ -94,6 +95,7 @@ class CompiledHost:
         auto_flow_labels: bool = True,
         forward_use_pmtu: bool = False,
         no_pmtu_disc: int = 0,
+        early_demux: bool = True,
     ) -> None: ...
     def reassembly(self, kind: int, *, timeout: int, high_threshold: int = 4194304, distance: int = 0) -> None: ...
     def listen(self, udp: bool, port: int) -> None: ...

@@ -110,7 +110,7 @@ cdef class CompiledHost:
         int group_forward_mask=0, bint forwarding=False, int rp_filter=0, bint accept_local=False,
         bint route_localnet=False, int arp_ignore=0, int arp_announce=0, bint arp_filter=False, bint arp_accept=False,
         bint proxy_arp=False, bint send_redirects=True, bint src_valid_mark=False, bint forwarding6=False, bint router6=False,
-        bint disabled6=False, bint proxy_ndp=False, uint32_t hop_limit6=64, uint32_t mtu6=0,
+        bint disabled6=False, bint proxy_ndp=False, bint fragmented_nd=False, uint32_t hop_limit6=64, uint32_t mtu6=0,
         reachable=(30_000_000_000, 30_000_000_000), delay_probe=(5_000_000_000, 5_000_000_000),
         retransmit=(1_000_000_000, 1_000_000_000), multicast_probes=(3, 3), queue_bytes=(212_992, 212_992),
         unicast_probes=(3, 3),
@@ -153,6 +153,7 @@ cdef class CompiledHost:
         i.router6 = router6
         i.disabled6 = disabled6
         i.proxy_ndp = proxy_ndp
+        i.fragmented_nd = fragmented_nd
         i.hop_limit6 = hop_limit6
         i.mtu6 = mtu6 or mtu
         for family in range(2):
@@ -172,7 +173,7 @@ cdef class CompiledHost:
         int64_t icmp_ratelimit=1_000_000_000, uint32_t icmp_messages_per_second=10000,
         uint32_t icmp_messages_burst=10000, int64_t icmp_ratelimit6=1_000_000_000, int port_low=32768,
         int port_high=60999, int neighbour_limit=1024, bint auto_flow_labels=True,
-        bint forward_use_pmtu=False, uint8_t no_pmtu_disc=0,
+        bint forward_use_pmtu=False, uint8_t no_pmtu_disc=0, bint early_demux=True,
     ):
         """Set what is the host's as a whole. With `accept_all` every port has a listener that says nothing."""
         cdef Host *h = self.host
@@ -195,6 +196,7 @@ cdef class CompiledHost:
         h.auto_flow_labels = auto_flow_labels
         h.forward_use_pmtu = forward_use_pmtu
         h.no_pmtu_disc = no_pmtu_disc
+        h.early_demux = early_demux
         h.neighbours.limit = neighbour_limit
 
     def reassembly(self, int kind, *, int64_t timeout, uint64_t high_threshold=4 << 20, uint32_t distance=0):

@@ -143,7 +143,7 @@ cdef inline void icmp4_error(
         return
     tos = (p.net[1] & 0x1E) | 0xC0 if icmp_error_type(icmp_type) else p.net[1]
     memset(source, 0, sizeof(source))
-    if p.route_type == ROUTE_LOCAL and p.iif >= 0:
+    if p.route_type == ROUTE_LOCAL:
         source[0] = load32(p.net + 16)
     elif host.icmp_use_inbound_address and p.iif >= 0:
         fib_select_source(&host.fib, 4, p.iif, NULL, source)
@@ -312,28 +312,29 @@ cdef inline bint unicast6(const uint32_t *address) noexcept nogil:
     return not (address[0] | address[1] == 0 and (address[2] == 0xFFFF or address[2] | address[3] == 0))
 
 
-cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noexcept nogil:
-    """Answer a TCP segment with a reset (RFC 793, 3.4), as a closed port or REJECT --reject-with tcp-reset does."""
+cdef inline bint tcp_reset(Network *net, Host *host, Packet *p, bint attach) noexcept nogil:
+    """Answer a TCP segment with a reset (RFC 793, 3.4), as a closed port or REJECT --reject-with tcp-reset does. Whether one
+    went out."""
     cdef Packet *answer
     cdef uint8_t *tcp
     cdef const uint8_t *old = p.transport
     cdef uint32_t header, length
     cdef uint8_t tos = 0
     if p.field[<int>FIELD_PROTO] != IPPROTO_TCP or old == NULL or p.tail - old < 20:
-        return
+        return False
     if old[13] & TCP_RST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
-        return
+        return False
     if attach and p.family == 6 and not (unicast6(&p.field[<int>FIELD_SRC]) and unicast6(&p.field[<int>FIELD_DST])):
-        return      # nf_send_reset6
+        return False      # nf_send_reset6
     if attach and not transport_checksum_good(p):
-        return      # a socket has judged it already
+        return False      # a socket has judged it already
     if not attach:
         # A socket's answer has the segment's traffic class, a rule's has none; neither speaks of congestion.
         tos = <uint8_t>((p.net[1] if p.family == 4 else load16(p.net) >> 4) & 0xFC)
     header = 20 if p.family == 4 else 40
     answer = packet_make(net, host, p.time, header + 20)
     if answer == NULL:
-        return
+        return False
     tcp = answer.net + header
     store16(tcp, load16(old + 2))
     store16(tcp + 2, load16(old))
@@ -359,7 +360,7 @@ cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
     answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
     if not route_answer(host, answer, -1):
         packet_give(net, answer)
-        return
+        return False
     if p.family == 6:
         answer.net[7] = <uint8_t>host.interfaces[answer.oif].hop_limit6
         packet_read6(answer)
@@ -377,8 +378,9 @@ cdef inline void tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
             memcpy(answer.mac + 12, p.mac + 12, 2)
             answer.oif = p.physin
             spawn(net, answer, STAGE_TRANSMIT)
-            return
+            return True
     spawn(net, answer, STAGE_LOCAL_OUT)
+    return True
 
 
 # ---- echo ----------------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ cdef struct Interface:
     uint8_t router6             # is a router to its neighbours
     uint8_t disabled6
     uint8_t proxy_ndp
+    uint8_t fragmented_nd       # listens to neighbour discovery that came in fragments
     uint32_t hop_limit6
     # net.ipv4.neigh and net.ipv6.neigh, by family (0 IPv4, 1 IPv6); ns
     int64_t reachable[2]

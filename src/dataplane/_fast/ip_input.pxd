@@ -21,7 +21,8 @@ from dataplane._fast.network cimport (
 )
 from dataplane._fast.packet cimport (
     BRIDGE_SEEN, FIELD_DST, FIELD_ICMP, FIELD_L4, FIELD_PROTO, FIELD_SRC, HOOK_INPUT, HOOK_PREROUTING,
-    PACKET_HOST, PACKET_LOOPBACK, PACKET_OTHERHOST, Packet, ip6_extension, ip6_summed, ip6_transport, packet_read4, packet_read6,
+    PACKET_HOST, PACKET_LOOPBACK, PACKET_OTHERHOST, Packet, ip6_extension, ip6_summed, ip6_transport, packet_pull,
+    packet_read4, packet_read6,
 )
 from dataplane._fast.peer cimport route_error_allow
 from dataplane._fast.pmtu cimport path_mtu_told
@@ -147,6 +148,9 @@ cdef inline Stage ip_route_input(Network *net, Host *host, Packet *p) noexcept n
     if p.type == PACKET_LOOPBACK:
         # It still has the route that it left by, and that leads here too.
         return STAGE_LOCAL_IN
+    if p.cut_count and p.field[<int>FIELD_PROTO] == IPPROTO_TCP and p.type == PACKET_HOST and p.transport != NULL:
+        if host.early_demux and host.interfaces[p.iif].kind != LINK_LOOPBACK:
+            packet_pull(p, p.transport + 20)    # tcp_v4_early_demux: a socket is looked for before the route
     if p.family == 4:
         if p.net[0] & 15 > 5 and has_source_route(p.net):
             # accept_source_route is off on any host that forwards for pods; turning it on is not modelled.
@@ -271,7 +275,7 @@ cdef inline bint proto_delivered(uint8_t family, uint32_t proto) noexcept nogil:
 cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept nogil:
     """To the transport: a tunnel's port, the host's own ICMP, or a socket. IPv6 is put together only here."""
     cdef uint32_t proto
-    cdef uint32_t length
+    cdef uint32_t length, at
     cdef bint group = p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST
     if p.family == 6 and p.transport != p.net + 40 and not ip6_local_defrag(net, host, p):
         return STAGE_END
@@ -285,6 +289,11 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
         # RFC 2675 gives a length of 0 a meaning in IPv6 alone.
         if (length or p.family == 4) and (length < 8 or length > <uint32_t>(p.tail - p.transport)):
             return drop(net, host, p, Reason.PKT_TOO_SMALL)
+        if length and p.transport + length < p.tail:
+            # What stands behind the datagram is nobody's (RFC 768 and 9868; pskb_trim_rcsum).
+            at = <uint32_t>(p.tail - p.transport) - length
+            p.missing = p.missing - at if p.missing > at else 0
+            p.tail = p.transport + length
         if load16(p.transport + 6) == 0:
             if p.family == 6 and not vxlan_listens(host, p.family, load16(p.transport + 2)):
                 return drop(net, host, p, Reason.UDP_CSUM)

@@ -19,7 +19,7 @@ from dataplane._fast.conntrack_zone cimport zone_find, zone_sides
 from dataplane._fast.crc32c cimport sctp_checksum
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT, FIELD_DST, FIELD_ICMP,
-    FIELD_PROTO, FIELD_SPORT, FIELD_SRC, HOOK_INPUT, HOOK_POSTROUTING, Hook, Packet,
+    FIELD_PROTO, FIELD_SPORT, FIELD_SRC, HOOK_INPUT, HOOK_POSTROUTING, Hook, Packet, packet_pull,
 )
 from dataplane._fast.ruleset cimport NAT_MAP_IPS, NAT_PERSISTENT, NAT_PORTS, NAT_PORT_OFFSET
 from dataplane._fast.track cimport GRE_VERSION, has_ports, quoted_tuple, transport_good, tuple_invert
@@ -438,7 +438,19 @@ cdef inline NatStep nat_rewrite(Packet *p, Hook hook) noexcept nogil:
     if not manip(p.net, p.family, other.proto, p.transport, p.tail, source, answered(other, source), key):
         return NAT_DROP
     refresh_fields(p, source, answered(other, source), key)
+    packet_pull(p, p.transport + manip_size(other.proto, p.tail - p.transport))
     return NAT_ACCEPT
+
+
+cdef inline int64_t manip_size(uint8_t proto, int64_t room) noexcept nogil:
+    """How much of a transport header is made writable to be rewritten."""
+    if proto == IPPROTO_TCP and room >= 20:
+        return 20
+    if proto == IPPROTO_SCTP and room >= 12:
+        return 12
+    if has_ports(proto) or proto == IPPROTO_ICMP or proto == IPPROTO_ICMPV6 or proto == IPPROTO_GRE:
+        return 8
+    return 0
 
 
 cdef inline NatStep nat_error(Packet *p, Hook hook) noexcept nogil:
@@ -454,6 +466,7 @@ cdef inline NatStep nat_error(Packet *p, Hook hook) noexcept nogil:
     cdef uint32_t length = <uint32_t>(p.tail - icmp)
     cdef uint16_t key
     cdef uint8_t kind = icmp[0]
+    packet_pull(p, inner + (20 if p.family == 4 else 40))
     if not transport_good(p):
         return NAT_DROP
     if kind == (5 if p.family == 4 else 137):
@@ -474,6 +487,8 @@ cdef inline NatStep nat_error(Packet *p, Hook hook) noexcept nogil:
     if not manip(inner, p.family, quoted.proto, <uint8_t *>inner_transport, p.tail, not source,
                  answered(other, source), key):
         return NAT_DROP
+    if inner_transport != NULL:
+        packet_pull(p, inner_transport + manip_size(quoted.proto, p.tail - inner_transport))
     manip(p.net, p.family, 0, NULL, p.tail, source, answered(other, source), 0)
     refresh_fields(p, source, answered(other, source), 0)
     store16(icmp + 2, 0)

@@ -118,6 +118,7 @@ cdef struct Host:
     uint8_t auto_flow_labels
     uint8_t forward_use_pmtu
     uint8_t no_pmtu_disc
+    uint8_t early_demux         # of TCP
     uint8_t *listening          # bits: TCP ports, then UDP ports, that a socket of the host listens at; NULL: none
     uint8_t accept_all      # every port has a listener that says nothing: the packets of a replay are taken as they come
     uint32_t icmp_ratemask

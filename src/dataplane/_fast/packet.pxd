@@ -108,6 +108,7 @@ cdef struct Packet:
     uint32_t route_mtu      # 0: the interface's
     uint32_t path_mtu       # learnt of the way to its destination, whether it binds this packet or not; 0
     uint32_t frag_size      # largest fragment that this packet was reassembled from; 0 if it came whole
+    uint32_t pulled         # ... bytes from `net` on that somebody has asked to be in one piece since
     uint32_t cut_count      # ... and all of them, in order, in the packet's own buffer; 0: not known, or not to be used
     Cut *cuts
     # IPv6 whose sum was made by connection tracking or by the tunnel that it came from: the header's traffic class and hop
@@ -137,6 +138,13 @@ cdef struct Packet:
     uint8_t depth           # encapsulations
     int32_t tunnel          # 1 + slot of the device that wrapped it and waits to hear how it left; 0
     uint32_t field[28]      # by Field; FIELD_COUNT entries are used
+
+
+cdef inline void packet_pull(Packet *p, const uint8_t *to) noexcept nogil:
+    """Somebody wants all up to `to` in one piece (pskb_may_pull, skb_ensure_writable): the fragments that it lies in are
+    no longer what they were."""
+    if p.cut_count and to > p.net + p.pulled:
+        p.pulled = <uint32_t>((to if to < p.tail else p.tail) - p.net)
 
 
 cdef inline void packet_read_ports(Packet *p) noexcept nogil:

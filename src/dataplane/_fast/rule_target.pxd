@@ -11,6 +11,7 @@ from dataplane._fast.interface cimport Interface
 from dataplane._fast.ipset cimport IpSet, SetUse, set_put, set_take
 from dataplane._fast.packet cimport (
     CT_RELATED, CT_UNTRACKED, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_SRC, FIELD_TOS, FIELD_TTL, Packet,
+    packet_pull,
 )
 from dataplane._fast.rule_bytes cimport option_step
 from dataplane._fast.pmtu cimport result_mtu
@@ -133,6 +134,7 @@ cdef inline bint target_tcpmss(const Target *t, Packet *p, const RuleContext *co
         return True
     if tcp == NULL or p.tail - tcp < 20:
         return False
+    packet_pull(p, p.tail)
     length = p.tail - tcp
     header = (tcp[12] >> 4) * 4
     if length < header or header < 20:

@@ -23,7 +23,7 @@ from dataplane._fast.crc32c cimport sctp_checksum
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_IS_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT,
     FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_L4, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SPORT, FIELD_SRC,
-    HOOK_PREROUTING, Hook, Packet, ip6_summed, ip6_transport,
+    HOOK_PREROUTING, Hook, Packet, ip6_summed, ip6_transport, packet_pull,
 )
 from dataplane._fast.wire cimport (
     IP_OFFSET, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
@@ -220,7 +220,10 @@ cdef inline bint transport_valid(const Conntrack *t, Packet *p, Hook hook) noexc
     if proto == IPPROTO_SCTP:
         if room < 12:
             return False
-        return not verify or p.missing or load32(at + 8) == sctp_checksum(at, p.tail)
+        if not verify:
+            return True
+        packet_pull(p, at + 12)
+        return p.missing or load32(at + 8) == sctp_checksum(at, p.tail)
     if proto == IPPROTO_UDPLITE:
         length = load16(at + 4)     # how much the checksum covers; 0: all
         if length == 0:

@@ -214,6 +214,7 @@ def _link(
         proxy_ndp=bool(
             max(_number(config, "net.ipv6.conf.all.proxy_ndp", 0), _of_interface(config, 6, name, "proxy_ndp", 0))
         ),
+        fragmented_nd=not _of_interface(config, 6, name, "suppress_frag_ndisc", 1),
         hop_limit6=_of_interface(config, 6, name, "hop_limit", 64),
         mtu6=min(ipv6_mtu, link.mtu) if ipv6_mtu else link.mtu,
         reachable=_neigh(config, name, "base_reachable_time_ms", 30000, MILLISECOND),
@@ -274,6 +275,9 @@ def _settings(host: CompiledHost, config: HostConfig, accept_all: bool) -> None:
         port_high=int(ports[-1]),
         forward_use_pmtu=bool(_number(config, "net.ipv4.ip_forward_use_pmtu", 0)),
         no_pmtu_disc=_number(config, "net.ipv4.ip_no_pmtu_disc", 0),
+        early_demux=bool(
+            _number(config, "net.ipv4.ip_early_demux", 1) and _number(config, "net.ipv4.tcp_early_demux", 1)
+        ),
         auto_flow_labels=_number(config, "net.ipv6.auto_flowlabels", 1) in (1, 3),
         neighbour_limit=_number(config, "net.ipv4.neigh.default.gc_thresh3", 1024),
     )

@@ -15,6 +15,8 @@ _LINE = re.compile(r"protocol=(?P<protocol>\d+) location=(?P<place>[^ ]+) reason
 
 
 # A socket of a tool that has just ended gives its buffers back in our time.
+# Where a packet that was put together ends, the kernel tells of its fragments as well.
+_PIECES = "skb_release_data"
 _NOT_PACKETS = {"QUEUE_PURGE"}
 
 
@@ -76,7 +78,8 @@ class DropTrace:
                     text += piece
         found = []
         for line in text.decode().splitlines():
-            if (match := _LINE.search(line)) and match["reason"] not in _NOT_PACKETS:
+            match = _LINE.search(line)
+            if match and match["reason"] not in _NOT_PACKETS and not match["place"].startswith(_PIECES):
                 found.append((match["reason"], match["place"].split("+")[0]))
         return found
 

@@ -9,6 +9,7 @@ import struct
 from collections import deque
 from random import Random
 
+from judge.random_cut import cut
 from judge.random_hosts import PORTS, Drawn, Place
 from judge.random_masks import TUNNELS
 from judge.random_wire import (
@@ -44,6 +45,7 @@ REDIRECTS6_DRAWN = True
 
 Shot = tuple[str, bytes]  # a port of the node and a frame; "" and an IP packet of the node's own
 
+CUT = 0.05  # of what is sent comes in fragments
 MULTICAST, BROADCAST = "01:00:5e:00:00:05", "ff:ff:ff:ff:ff:ff"
 
 
@@ -59,6 +61,7 @@ class Talk:
         self.came: deque[Frame] = deque(maxlen=24)  # what came out, to be answered
         self.sent: deque[Shot] = deque(maxlen=40)
         self.held: list[Shot] = []
+        self.pieces: deque[Shot] = deque()  # of packets that are being sent in fragments
         self.flows: deque[tuple[Place, int, str, str, int, int, int]] = deque(maxlen=30)
         self.isn = 1000
         self.mtu = {words[1]: int(words[4]) for words in (line.split() for line in drawn.lines) if words[0] == "port"}
@@ -68,6 +71,8 @@ class Talk:
 
     def next(self) -> Shot:
         random = self.random
+        if self.pieces and random.random() < 0.8:
+            return self.pieces.popleft()
         if self.held and random.random() < 0.3:
             return self._went(self.held.pop(random.randrange(len(self.held))))
         if self.sent and random.random() < 0.05:
@@ -76,6 +81,10 @@ class Talk:
         if random.random() < 0.04:
             self.held.append(shot)  # overtaken by the next
             shot = self._draw()
+        if random.random() < CUT and shot[0]:
+            first, *pieces = ((shot[0], frame) for frame in cut(random, shot[1]))
+            self.pieces.extend(pieces)
+            return self._went(first)
         return self._went(shot)
 
     def _went(self, shot: Shot) -> Shot:

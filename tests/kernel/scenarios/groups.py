@@ -189,3 +189,13 @@ def own_echo_with_a_link_local_source(node: Node) -> None:
     node.rules("-t nat -A POSTROUTING -j MASQUERADE")
     node.ip("-6 route add table local multicast ff00::/8 dev eth0 metric 1")
     assert len(node.send(IPv6(src=node.address("eth0"), dst="ff02::1") / echo(6))) == 1
+
+
+@scenario()
+def no_reset_of_a_broadcast(node: Node) -> None:
+    """REJECT --reject-with tcp-reset leaves the connection of a broadcast as it is."""
+    node.router()
+    node.rules("-A INPUT -p tcp -j REJECT --reject-with tcp-reset")
+    node.rules(COUNT_STATES)
+    subnet = node.address("eth0").rsplit(".", 1)[0]
+    node.send(IP(src=node.address("eth0"), dst=f"{subnet}.255") / TCP(sport=1, dport=2))

@@ -3,7 +3,8 @@
 from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import Talk, echo, network
-from scapy.layers.inet import ICMP, TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.packet import Raw
 
 TYPES = {
@@ -181,3 +182,14 @@ def no_reset_to_what_is_no_single_address(node: Node) -> None:
     node.rules("-A FORWARD -p tcp -j REJECT --reject-with tcp-reset")
     for to in ("2001:db8::1", "::", "::ffff:10.0.0.1", "::10.0.0.1"):
         client.send(TCP(sport=4000, dport=80, flags="S"), to=to)
+
+
+@scenario(families=(4, 6))
+def of_the_node_to_itself(node: Node) -> None:
+    """What the node says to an address of its own is rejected in OUTPUT: the error comes from the address that was asked."""
+    node.router()
+    node.rules(f"-A OUTPUT -s {node.address('eth0')} -o lo -j REJECT")
+    node.rules("-A INPUT -p icmp" if node.family == 4 else "-A INPUT -p icmpv6")
+    header = IP(src=node.address("eth0")) if node.family == 4 else IPv6(src=node.address("eth0"))
+    header.dst = node.address("eth1")
+    node.send(header / UDP(sport=1, dport=2) / b"x")
