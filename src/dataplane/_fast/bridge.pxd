@@ -70,7 +70,9 @@ cdef inline bint ip_frame(const Packet *p) noexcept nogil:
 
 
 cdef inline bint netfilter_sees(const Host *host, const Interface *bridge, const Packet *p) noexcept nogil:
-    """net.bridge.bridge-nf-call-*, or the bridge's own switch."""
+    """net.bridge.bridge-nf-call-*, or the bridge's own switch; not where there is a VLAN tag (bridge-nf-filter-vlan-tagged)."""
+    if p.vlan_proto:
+        return False
     if p.ethertype == ETH_P_IP:
         return host.bridge_iptables or bridge.call_iptables
     if p.ethertype == ETH_P_IPV6:

@@ -4,7 +4,6 @@ Sources: net/core/dev.c, net/ethernet/eth.c, drivers/net/veth.c, drivers/net/loo
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memmove
 
 from dataplane._fast.interface cimport (
     Interface, LINK_BRIDGE, LINK_DUMMY, LINK_LOOPBACK, LINK_OTHER, LINK_TUN, LINK_VXLAN,
@@ -18,7 +17,8 @@ from dataplane._fast.packet cimport (
 )
 from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.track cimport ct_release
-from dataplane._fast.wire cimport ETH_HLEN, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, load16, load_mac
+from dataplane._fast.vlan cimport vlan_push, vlan_tag, vlan_untag
+from dataplane._fast.wire cimport ETH_HLEN, ETH_P_IP, ETH_P_IPV6, load16, load_mac
 
 
 cdef inline uint8_t packet_type(const Interface *interface, uint64_t destination) noexcept nogil:
@@ -62,15 +62,9 @@ cdef inline Stage device_receive(Network *net, Host *host, Packet *p) noexcept n
         p.type = packet_type(interface, load_mac(p.mac))
         p.ethertype = load16(p.mac + 12)
         p.net = p.mac + ETH_HLEN
-        if p.ethertype == ETH_P_8021Q and interface.master < 0 and length >= ETH_HLEN + 4:
-            if load16(p.net) & 0x0FFF:
-                # No VLAN device is modelled: the frame belongs to one that is not there.
-                return drop(net, host, p, Reason.OTHERHOST)
-            # A tag that bears a priority and no VLAN: the frame counts as untagged.
-            memmove(p.mac + 4, p.mac, 12)
-            p.mac += 4
-            p.ethertype = load16(p.mac + 12)
-            p.net = p.mac + ETH_HLEN
+        p.vlan_proto = 0
+        if vlan_tag(p.ethertype) and not vlan_untag(p):
+            return drop(net, host, p, Reason.PKT_TOO_SMALL)
     p.field[<int>FIELD_PKTTYPE] = p.type
     if interface.master >= 0:
         return STAGE_BRIDGE_RECEIVE
@@ -122,6 +116,8 @@ cdef inline Stage device_transmit(Network *net, Host *host, Packet *p) noexcept 
     if not interface.up or interface.kind == LINK_OTHER:
         interface.tx_dropped += 1
         return drop(net, host, p, Reason.DEV_READY)
+    if p.vlan_proto:
+        vlan_push(p)
     tap(net, interface, p)
     p.tunnel = 0
     if interface.kind == LINK_VXLAN:

@@ -31,11 +31,13 @@ from dataplane._fast.reassembly cimport FRAGMENT_USER_LOCAL
 from dataplane._fast.options cimport has_source_route
 from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, SILENT, route_input4, route_input6
 from dataplane._fast.track cimport ct_release
+from dataplane._fast.vlan cimport vlan_tag, vlan_untag
 from dataplane._fast.vxlan cimport vxlan_listens, vxlan_quoted
 from dataplane._fast.ip6_options cimport hop_options
 from dataplane._fast.rule_socket cimport socket_listens
 from dataplane._fast.wire cimport (
-    ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_HOPOPTS, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_TCP, IPPROTO_UDP,
+    ETH_P_802_3_MIN, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, IPPROTO_HOPOPTS, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_TCP,
+    IPPROTO_UDP,
     IPPROTO_UDPLITE, IP_MF, IP_OFFSET, checksum_fold, checksum_sum, dp_swap32, ip4_checksum_good, load16, load32, pseudo6,
 )
 
@@ -114,6 +116,16 @@ cdef inline Stage network_receive(Network *net, Host *host, Packet *p) noexcept 
     """By ethertype: ARP ends here, IP goes on to PREROUTING."""
     cdef Interface *interface = &host.interfaces[p.iif]
     cdef Reason reason
+    while p.vlan_proto:
+        if p.vlan_tci & 0x0FFF:
+            # No VLAN device is modelled: the frame belongs to one that is not there.
+            p.type = PACKET_OTHERHOST
+            p.vlan_proto = 0
+        else:
+            # A tag that bears a priority and no VLAN: the frame counts as untagged.
+            p.vlan_proto = 0
+            if vlan_tag(p.ethertype) and not vlan_untag(p):
+                return drop(net, host, p, Reason.PKT_TOO_SMALL)
     if p.ethertype == ETH_P_IP:
         if p.type == PACKET_OTHERHOST:
             return drop(net, host, p, Reason.OTHERHOST)
@@ -129,7 +141,9 @@ cdef inline Stage network_receive(Network *net, Host *host, Packet *p) noexcept 
     elif p.ethertype == ETH_P_ARP:
         return arp_receive(net, host, p)
     else:
-        interface.rx_dropped += 1
+        # A length instead of an EtherType: LLC takes the frame, for the spanning tree that came with bridges (llc_rcv).
+        if p.ethertype >= ETH_P_802_3_MIN or (p.tail - p.net >= 2 and load16(p.net) == 0xFFFF):
+            interface.rx_dropped += 1
         return drop(net, host, p, Reason.UNHANDLED_PROTO)
     if reason != Reason.NOT_DROPPED:
         return drop(net, host, p, reason)

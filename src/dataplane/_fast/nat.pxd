@@ -423,6 +423,17 @@ cdef inline uint32_t manip_status(const Packet *p, bint source) noexcept nogil:
     return STATUS_SRC_NAT if source != is_reply(p) else STATUS_DST_NAT
 
 
+cdef inline void manip_pull(Packet *p, uint8_t proto, const uint8_t *transport) noexcept nogil:
+    """A transport header that is rewritten must be in one piece; of protocols without ports or ids nothing is."""
+    cdef int64_t room = p.tail - transport
+    if proto == IPPROTO_TCP and room >= 20:
+        packet_pull(p, transport + 20)
+    elif proto == IPPROTO_SCTP and room >= 12:
+        packet_pull(p, transport + 12)
+    elif has_ports(proto) or proto == IPPROTO_ICMP or proto == IPPROTO_ICMPV6 or proto == IPPROTO_GRE:
+        packet_pull(p, transport + 8)
+
+
 cdef inline NatStep nat_rewrite(Packet *p, Hook hook) noexcept nogil:
     """nf_nat_packet: make the packet look like the inverse of the other direction."""
     cdef bint source = source_manip(hook)
@@ -438,19 +449,8 @@ cdef inline NatStep nat_rewrite(Packet *p, Hook hook) noexcept nogil:
     if not manip(p.net, p.family, other.proto, p.transport, p.tail, source, answered(other, source), key):
         return NAT_DROP
     refresh_fields(p, source, answered(other, source), key)
-    packet_pull(p, p.transport + manip_size(other.proto, p.tail - p.transport))
+    manip_pull(p, other.proto, p.transport)
     return NAT_ACCEPT
-
-
-cdef inline int64_t manip_size(uint8_t proto, int64_t room) noexcept nogil:
-    """How much of a transport header is made writable to be rewritten."""
-    if proto == IPPROTO_TCP and room >= 20:
-        return 20
-    if proto == IPPROTO_SCTP and room >= 12:
-        return 12
-    if has_ports(proto) or proto == IPPROTO_ICMP or proto == IPPROTO_ICMPV6 or proto == IPPROTO_GRE:
-        return 8
-    return 0
 
 
 cdef inline NatStep nat_error(Packet *p, Hook hook) noexcept nogil:
@@ -488,7 +488,7 @@ cdef inline NatStep nat_error(Packet *p, Hook hook) noexcept nogil:
                  answered(other, source), key):
         return NAT_DROP
     if inner_transport != NULL:
-        packet_pull(p, inner_transport + manip_size(quoted.proto, p.tail - inner_transport))
+        manip_pull(p, quoted.proto, inner_transport)
     manip(p.net, p.family, 0, NULL, p.tail, source, answered(other, source), 0)
     refresh_fields(p, source, answered(other, source), 0)
     store16(icmp + 2, 0)

@@ -90,7 +90,9 @@ cdef struct Packet:
     int32_t host
     int32_t iif             # slot of the interface that it came in by (the bridge, for a bridged packet); -1 if local
     int32_t oif             # slot of the interface that it leaves by; -1 before routing
-    uint16_t ethertype
+    uint16_t ethertype      # behind the tag, if there is one
+    uint16_t vlan_proto     # EtherType of a VLAN tag that was taken off the frame; 0: none
+    uint16_t vlan_tci       # ... and what it says: priority and VLAN
     uint8_t family          # 4 or 6
     uint8_t type            # PacketType
     uint8_t stage           # what the walk does next with it

@@ -23,7 +23,7 @@ from dataplane._fast.crc32c cimport sctp_checksum
 from dataplane._fast.packet cimport (
     CT_ESTABLISHED, CT_ESTABLISHED_REPLY, CT_IS_REPLY, CT_NEW, CT_RELATED, CT_RELATED_REPLY, CT_UNTRACKED, FIELD_DPORT,
     FIELD_DST, FIELD_FRAGMENT, FIELD_ICMP, FIELD_L4, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SPORT, FIELD_SRC,
-    HOOK_PREROUTING, Hook, Packet, ip6_summed, ip6_transport, packet_pull,
+    HOOK_PREROUTING, Hook, Packet, ip6_extension, ip6_summed, ip6_transport, packet_pull,
 )
 from dataplane._fast.wire cimport (
     IP_OFFSET, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
@@ -137,7 +137,10 @@ cdef inline bint quoted_tuple(
         load_address6(net + 24, tuple.dst)
         transport[0] = ip6_transport(net, tail, &proto, &fragment)
         if transport[0] == NULL:
-            return False
+            # Headers may reach beyond what is quoted: a protocol without keys needs nothing of what follows.
+            if fragment & 0xFFF8 or ip6_extension(proto):
+                return False
+            transport[0] = tail
     tuple.proto = proto
     if has_ports(proto):
         if tail - transport[0] < 4:

@@ -99,7 +99,7 @@ def steps_of(recording: Recording) -> list[str]:
         elif step.kind == "send":
             lines.append(f"send {step.data.hex()}")
         else:
-            lines.append("wait 1")
+            lines.append("wait 1.3")
     return lines
 
 

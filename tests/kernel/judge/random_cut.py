@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 from random import Random
 
 from judge.random_wire import total
@@ -36,7 +37,7 @@ def _pieces(random: Random, body: bytes) -> list[tuple[int, bool, bytes]]:
     blocks = (len(body) - 1) // 8
     count = min(random.choice([1, 1, 1, 2, 2, 3, 5]), blocks)
     cuts = [0, *(8 * block for block in sorted(random.sample(range(1, blocks + 1), count))), len(body)]
-    pieces = [(a, b < len(body), body[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+    pieces = [(a, b < len(body), body[a:b]) for a, b in pairwise(cuts)]
     chance = random.random()
     if chance < 0.25:
         random.shuffle(pieces)

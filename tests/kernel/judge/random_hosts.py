@@ -200,6 +200,19 @@ def _selector(random: Random, drawn: Drawn, family: int) -> str:
     return f"{said} {action} pref {random.randint(1, 30000)}"
 
 
+TIMEOUTS = (
+    *(f"{name}_timeout" for name in ("udp", "icmp", "icmpv6", "generic", "gre")),
+    *(
+        f"tcp_timeout_{state}"
+        for state in ("syn_sent", "syn_recv", "established", "fin_wait", "close_wait", "last_ack")
+    ),
+    *(f"tcp_timeout_{state}" for state in ("time_wait", "close", "unacknowledged")),
+    *(f"sctp_timeout_{state}" for state in ("closed", "cookie_wait", "cookie_echoed", "established")),
+    "udp_timeout_stream",
+    "gre_timeout_stream",
+)
+
+
 def _settings(random: Random, drawn: Drawn) -> None:
     """Settings that change what happens to packets. Probing of neighbours is put off until long after a case."""
     lines = drawn.lines
@@ -234,3 +247,5 @@ def _settings(random: Random, drawn: Drawn) -> None:
         ("net.bridge.bridge-nf-call-arptables", "0", 0.1),
     ]
     lines += [f"sysctl {name} = {value}" for name, value, chance in sometimes if random.random() < chance]
+    if random.random() < 0.1:
+        lines += [f"sysctl net.netfilter.nf_conntrack_{name} = {random.choice([1, 2])}" for name in TIMEOUTS]

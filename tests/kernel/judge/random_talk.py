@@ -45,6 +45,7 @@ REDIRECTS6_DRAWN = True
 
 Shot = tuple[str, bytes]  # a port of the node and a frame; "" and an IP packet of the node's own
 
+TAGGED = 0.015  # of the frames have a VLAN tag, or an EtherType that nobody knows
 CUT = 0.05  # of what is sent comes in fragments
 MULTICAST, BROADCAST = "01:00:5e:00:00:05", "ff:ff:ff:ff:ff:ff"
 
@@ -338,6 +339,11 @@ class Talk:
         if random.random() < 0.02:
             gateway = random.choice([BROADCAST, MULTICAST if family == 4 else "33:33:00:00:00:01", "02:00:00:00:00:99"])
         frame = mac(gateway) + mac(place.mac) + (b"\x08\0" if family == 4 else b"\x86\xdd") + data
+        if random.random() < TAGGED:
+            tag = random.choice(
+                [b"\x81\0\0\0", b"\x81\0\xe0\0", b"\x81\0\0\x05", b"\x88\xa8\0\x05", b"\x88\xa8\0\0", b"\x12\x34"]
+            )
+            frame = frame[:12] + tag + frame[12:]
         if random.random() < 0.02:
             frame = frame[: random.randrange(14, len(frame) + 1)]
         elif random.random() < 0.05:
