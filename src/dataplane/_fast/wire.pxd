@@ -25,7 +25,7 @@ cdef enum:
     ETH_P_ARP = 0x0806
     ETH_P_8021Q = 0x8100
     ETH_P_8021AD = 0x88A8
-    ETH_P_802_3_MIN = 0x600 # below it, a length
+    ETH_P_802_3_MIN = 0x600     # below it, a length
     VLAN_HLEN = 4
     ETH_P_IPV6 = 0x86DD
 
