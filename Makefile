@@ -114,7 +114,8 @@ bench-compare: $(VENV)/.test $(BUILT)
 	$(PY) bench/compare.py '$(BASE)' $(BENCH)
 
 # A stock Python loads the sanitizers first; its own allocator would hide what numpy's arrays are worth checking for.
-SANITIZED ?= tests/host tests/conntrack tests/fragments tests/replay tests/ipvs tests/capture tests/limits tests/testing tests/fuzz
+SANITIZED ?= $(addprefix tests/,agents capture cli cloud cluster conntrack events fragments fuzz generate host ipvs limits replay \
+	rules testing)
 # These start a Python of their own or measure memory, which the sanitizers change.
 UNSUITED := standard_output or standard_input or gives_packets_before or grows_with_time
 SANITIZERS := $(shell for l in libasan.so libubsan.so; do p=$$(gcc -print-file-name=$$l 2>/dev/null); test -e "$$p" && echo "$$p"; done)
