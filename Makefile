@@ -129,9 +129,16 @@ else
 	@echo 'gcc has no libasan and libubsan here: not sanitized' >&2
 endif
 
-# Inputs that crash a reader, hang it or make it greedy; what is found becomes a test.
+# Inputs that crash a reader, hang it or make it greedy; what is found becomes a test. Half of the time on a build that has
+# the sanitizers and tells of its branches, half on the usual one, where memory is limited.
+HALF = $(shell echo '$(MINUTES)' | awk '{ print $$1 / 2 }')
 fuzz: $(VENV)/.test $(BUILT)
-	$(PY) tests/fuzz/fuzz_run.py --minutes $(MINUTES)
+ifeq ($(words $(SANITIZERS)),2)
+	DATAPLANE_BUILD=fuzz $(PY) setup.py --quiet build --build-lib build/fuzz --build-temp build/fuzz-temp
+	PYTHONPATH=build/fuzz LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(PY) tests/fuzz/fuzz_run.py --minutes $(HALF)
+endif
+	$(PY) tests/fuzz/fuzz_run.py --minutes $(HALF)
 
 install-check: $(VENV)/.test
 	$(PY) tests/project/install_check.py

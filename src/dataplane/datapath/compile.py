@@ -27,6 +27,7 @@ from dataplane.host.config import (
     PolicyRule,
 )
 from dataplane.host.implied import kernel_routes
+from dataplane.host.objects import SCOPES
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -48,7 +49,6 @@ ROUTE_TYPES = {
     "prohibit": RouteType.ROUTE_PROHIBIT,
     "throw": RouteType.ROUTE_THROW,
 }
-SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 NEIGHBOUR_STATES = {
     "PERMANENT": NeighbourState.NUD_PERMANENT,
     "NOARP": NeighbourState.NUD_NOARP,
@@ -417,7 +417,8 @@ def _policy(host: CompiledHost, config: HostConfig, slots: Mapping[str, int], un
                 "oif": -1 if rule.oif is None else slots.get(rule.oif, -2),
                 "action": int(RULE_ACTIONS.get(rule.action, RouteType.ROUTE_UNSPEC)),
                 "following": _following(rules, len(rows)),
-                "suppressed": -1 if rule.suppress_prefix_length is None else rule.suppress_prefix_length,
+                # No prefix is longer than 128 bits.
+                "suppressed": -1 if rule.suppress_prefix_length is None else min(rule.suppress_prefix_length, 128),
                 "proto": rule.ip_protocol,
                 "sports": rule.source_ports or (0, 0),
                 "dports": rule.destination_ports or (0, 0),
