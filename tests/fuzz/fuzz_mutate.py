@@ -171,7 +171,7 @@ def yaml_tree(random: Random, data: bytes, others: Sequence[bytes]) -> bytes:
         at = random.randrange(len(documents))
         documents[at] = _tree(random, documents[at])
         return yaml.safe_dump_all(documents).encode()
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError):
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         return word(random, data, others)
 
 

@@ -84,8 +84,18 @@ def compile_host(
     """Compile one host.
 
     seed: of its random choices. listening: see Listening. choices: recorded choices
-    to take before the generator's. Raises DumpError where the configuration does not fit together.
+    to take before the generator's. Raises DumpError where the configuration does not fit together, ModelError where a
+    number in it is larger than the kernel could hold.
     """
+    try:
+        return _compile_host(config, seed, listening, choices or {})
+    except OverflowError as error:
+        raise ModelError(f"host {config.name!r}: a number of its configuration is out of range: {error}") from error
+
+
+def _compile_host(
+    config: HostConfig, seed: int, listening: Listening, choices: Mapping[Choice, Iterable[int]]
+) -> Compiled:
     links = sorted(config.links, key=lambda link: link.index)
     slots = {link.name: slot for slot, link in enumerate(links)}
     host = CompiledHost(config.name, tuple(link.name for link in links), seed)
@@ -107,7 +117,7 @@ def compile_host(
     if config.groups is not None:
         host.groups((slots[g.interface], group) for g in config.groups if g.interface in slots for group in g.addresses)
     unmodelled.extend(register_hooks(host, config, slots, seed))
-    for kind, values in (choices or {}).items():
+    for kind, values in choices.items():
         host.choices(int(kind), values)
     return Compiled(host, slots, tuple(unmodelled))
 
@@ -123,6 +133,11 @@ def _number(config: HostConfig, name: str, default: int) -> int:
         return int(text.split()[0])
     except (ValueError, IndexError):
         return default
+
+
+def _byte(values: Sequence[int]) -> Sequence[int]:
+    """More than anybody will ever send is as good as that many."""
+    return [max(0, min(value, 255)) for value in values]
 
 
 def _of_interface(config: HostConfig, family: int, interface: str, key: str, default: int) -> int:
@@ -220,9 +235,9 @@ def _link(
         reachable=_neigh(config, name, "base_reachable_time_ms", 30000, MILLISECOND),
         delay_probe=_neigh(config, name, "delay_first_probe_time", 5, SECOND),
         retransmit=_neigh(config, name, "retrans_time_ms", 1000, MILLISECOND),
-        multicast_probes=_neigh(config, name, "mcast_solicit", 3),
+        multicast_probes=_byte(_neigh(config, name, "mcast_solicit", 3)),
         queue_bytes=_neigh(config, name, "unres_qlen_bytes", 212_992),
-        unicast_probes=_neigh(config, name, "ucast_solicit", 3),
+        unicast_probes=_byte(_neigh(config, name, "ucast_solicit", 3)),
     )
     vxlan = link.vxlan
     if vxlan is None:
