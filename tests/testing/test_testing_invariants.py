@@ -48,7 +48,13 @@ from dataplane.testing import (
 )
 from dataplane.testing.wire import ICMP, SCTP, TCP, UDP, tunnelled
 
-SLOW = settings(max_examples=60, suppress_health_check=list(HealthCheck))
+
+def often(count: int) -> int:
+    """Fewer examples where the profile has fewer than usual: under the sanitizers."""
+    return max(5, count * settings().max_examples // 100)
+
+
+SLOW = settings(max_examples=often(60), suppress_health_check=list(HealthCheck))
 SHOP = [
     *(
         {
@@ -125,7 +131,7 @@ def test_every_law_holds_for_conversations_in_drawn_clusters() -> None:
             reply_tuples_are_unique(run.connections(node.name))
 
     holds()
-    assert complete_ones > 60, "hardly anything arrives"
+    assert complete_ones > often(60), "hardly anything arrives"
 
 
 @SLOW
@@ -164,7 +170,7 @@ def test_direct_flows_do_not_depend_on_each_other(data: st.DataObject) -> None:
     order_does_not_matter(cluster, pairs, data.draw(st.permutations(range(len(pairs)))))
 
 
-@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=often(30), suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_an_index_of_rules_changes_nothing(data: st.DataObject) -> None:
     """Both modes: rules are looked up, or one after the other."""
@@ -195,7 +201,7 @@ def test_routers_keep_what_they_forward(config: HostConfig, data: st.DataObject)
                     assert seen.ttl in (ours.ttl - 1, 64)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=often(200), deadline=None)
 @given(packets(damaged=True))
 def test_damaged_packets_never_raise(run_packet: bytes) -> None:
     cluster = shop()
@@ -216,6 +222,7 @@ def test_a_saved_cluster_is_the_same_cluster(run: Run, tmp_path: Path) -> None:
     assert [pod.ips for pod in again.pods] == [pod.ips for pod in run.cluster.pods]
 
 
+@pytest.mark.skipif(often(100) < 100, reason="the profile has too few examples to reach everything")
 @pytest.mark.parametrize("mode", ["iptables", "ipvs"])
 def test_what_the_strategies_reach(mode: str) -> None:
     """Both families, all protocols, fragments, tunnels, Services from outside, endpoints on nodes; nothing is all refused."""
