@@ -114,7 +114,8 @@ bench-compare: $(VENV)/.test $(BUILT)
 	$(PY) bench/compare.py '$(BASE)' $(BENCH)
 
 # A stock Python loads the sanitizers first; its own allocator would hide what numpy's arrays are worth checking for.
-SANITIZED ?= tests/host tests/conntrack tests/fragments tests/replay tests/ipvs tests/capture tests/limits tests/testing tests/fuzz
+SANITIZED ?= $(addprefix tests/,agents capture cli cloud cluster conntrack events fragments fuzz generate host ipvs limits replay \
+	rules testing)
 # These start a Python of their own or measure memory, which the sanitizers change.
 UNSUITED := standard_output or standard_input or gives_packets_before or grows_with_time
 SANITIZERS := $(shell for l in libasan.so libubsan.so; do p=$$(gcc -print-file-name=$$l 2>/dev/null); test -e "$$p" && echo "$$p"; done)
@@ -128,9 +129,16 @@ else
 	@echo 'gcc has no libasan and libubsan here: not sanitized' >&2
 endif
 
-# Inputs that crash a reader, hang it or make it greedy; what is found becomes a test.
+# Inputs that crash a reader, hang it or make it greedy; what is found becomes a test. Half of the time on a build that has
+# the sanitizers and tells of its branches, half on the usual one, where memory is limited.
+HALF = $(shell echo '$(MINUTES)' | awk '{ print $$1 / 2 }')
 fuzz: $(VENV)/.test $(BUILT)
-	$(PY) tests/fuzz/fuzz_run.py --minutes $(MINUTES)
+ifeq ($(words $(SANITIZERS)),2)
+	DATAPLANE_BUILD=fuzz $(PY) setup.py --quiet build --build-lib build/fuzz --build-temp build/fuzz-temp
+	PYTHONPATH=build/fuzz LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+	UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(PY) tests/fuzz/fuzz_run.py --minutes $(HALF)
+endif
+	$(PY) tests/fuzz/fuzz_run.py --minutes $(HALF)
 
 install-check: $(VENV)/.test
 	$(PY) tests/project/install_check.py

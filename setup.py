@@ -5,6 +5,7 @@ DATAPLANE_BUILD chooses the profile:
   debug    bounds and wraparound checks, assertions, symbols
   trace    line tracing for coverage; the C files lie beside the .pyx, where the coverage plugin looks
   asan     address and undefined-behaviour sanitizers
+  fuzz     the same, and every branch tells that it was taken (tests/fuzz/fuzz_coverage.c)
 DATAPLANE_JOBS     compilers at a time (default: the processors that this process may use)
 DATAPLANE_ANNOTATE if set, Cython's annotated HTML is written beside the C files
 """
@@ -16,11 +17,13 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 PROFILE = os.environ.get("DATAPLANE_BUILD", "release")
+SANITIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
 COMPILE = {
     "release": ["-O3"],
     "debug": ["-O0", "-g"],
     "trace": ["-O0", "-g", "-DCYTHON_TRACE=1", "-DCYTHON_TRACE_NOGIL=1", "-DCYTHON_USE_SYS_MONITORING=0"],
-    "asan": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"],
+    "asan": SANITIZE,
+    "fuzz": [*SANITIZE, "-fsanitize-coverage=trace-pc"],
 }
 if PROFILE not in COMPILE:
     raise SystemExit(f"DATAPLANE_BUILD={PROFILE}: not one of {', '.join(COMPILE)}")
@@ -31,7 +34,7 @@ JOBS = int(os.environ.get("DATAPLANE_JOBS") or PROCESSORS)
 # -Wno-unused-function: a .pxd of inline functions is compiled into every module that takes one of them.
 # -Wno-sign-compare: Cython holds an enum's members in temporaries of type int.
 ARGUMENTS = [*COMPILE[PROFILE], "-std=c11", "-Wno-unused-function", "-Wno-sign-compare"]
-LINK = ["-fsanitize=address,undefined"] if PROFILE == "asan" else []
+LINK = ["-fsanitize=address,undefined"] if PROFILE in ("asan", "fuzz") else []
 
 FAST = Path("src/dataplane/_fast")
 

@@ -272,6 +272,9 @@ class Cluster:
         result = collect(self.agents, fabric, replay, reader, error, self.notes + fabric.unmodelled, timeline)
         result.connections = tracked
         result.logged = fabric.logged()
+        result.notes += fabric.full()
+        if replay.untold:
+            result.notes.append(f"the table of interruptions was full: {replay.untold:,} of flows are not told")
         return result
 
     def _places(self, fabric: Fabric, replay: Replay) -> None:
@@ -382,6 +385,7 @@ def replay_host(
             writer.write(fabric.captured())
     result = Result.of_host(accounting, error, fabric.unmodelled)
     result.logged = fabric.logged()
+    result.notes += fabric.full()
     return result
 
 

@@ -47,7 +47,7 @@ ARROWS: dict[str, set[str]] = {
         "_fast",
         "errors",
     },
-    "testing": {"cluster", "agents", "datapath", "capture", "host", "emulation", "_fast", "errors"},
+    "testing": {"result", "cluster", "agents", "datapath", "capture", "host", "emulation", "_fast", "errors"},
     "cli": {
         "cluster",
         "agents",

@@ -1,5 +1,7 @@
 """Endpoints come and go while connections live; a failing example is saved as files that replay shows."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from dataplane.cli import main
+from dataplane.cluster import complete, read_manifests
+from dataplane.cluster.objects import Config
+from dataplane.emulation import Cluster
 from dataplane.testing import ChurnMachine, Conversation, Run, check, clusters, conversations, saving
 from dataplane.testing.wire import UDP
 
@@ -39,6 +44,35 @@ def test_a_failing_example_shrinks_and_is_saved(tmp_path: Path, capsys: pytest.C
     assert 2 <= shown["accounting"]["read"] <= 4, "the smallest example has two requests"
 
 
+def test_an_example_in_ipvs_mode_is_saved_with_its_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether the manifests or the call said it: what `dataplane replay` shows is the same proxy, and the same end."""
+    state = _one_service().state
+    config = Config(
+        "KubeProxyConfiguration",
+        {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "mode": "ipvs",
+            "kind": "KubeProxyConfiguration",
+            "ipvs": {"scheduler": "sh"},
+        },
+    )
+    flannel = Config("net-conf.json", {"Network": "10.244.0.0/16", "Backend": {"Type": "host-gw"}})
+    for number, cluster in enumerate(
+        [Cluster(state, mode="ipvs", kube_version=(1, 33)), Cluster(replace(state, configs=(config, flannel)))]
+    ):
+        run = Run(cluster)
+        run.play(Conversation("default/client", "10.96.0.10", UDP, 4000, 53))
+        with pytest.raises(AssertionError) as caught, saving(run, tmp_path, f"case-{number}"):
+            raise AssertionError
+        words = caught.value.__notes__[0].removeprefix("saved; dataplane ").split()
+        assert main([*words, "-o", "json"]) == 0
+        shown = json.loads(capsys.readouterr().out)
+        assert shown["accounting"]["delivered"] == 2
+        again = Cluster.load(tmp_path / f"case-{number}.yaml", mode="" if number else "ipvs")
+        assert again.agents.proxy == cluster.agents.proxy
+        assert again.host_config("node-1") == cluster.host_config("node-1")
+
+
 def test_changes_are_saved_as_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run(_one_service())
     talk = Conversation("default/client", "10.96.0.10", UDP, 4000, 53)
@@ -64,10 +98,7 @@ def test_changes_are_saved_as_events(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "NETFILTER_REJECT" in capsys.readouterr().out
 
 
-def _one_service():
-    from dataplane.cluster import complete, read_manifests
-    from dataplane.emulation import Cluster
-
+def _one_service() -> Cluster:
     template = {"metadata": {"labels": {"app": "dns"}}, "spec": {"containers": [{"name": "dns", "image": "dns"}]}}
     documents = [
         {

@@ -187,6 +187,7 @@ cdef struct Ipvs:
     int32_t count           # connections, templates included
     int32_t heap_room
     int32_t limit           # connections at most
+    int64_t refused         # connections that would have been more
     IpvsConn *idle
     uint64_t seed
     int64_t timeouts[32]    # by IpvsState

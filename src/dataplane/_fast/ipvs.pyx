@@ -331,6 +331,20 @@ cdef class Balancer:
             ))
         return result
 
+    @property
+    def limit(self):
+        """Connections at most, templates of persistence among them."""
+        return self.ipvs.limit
+
+    @limit.setter
+    def limit(self, int32_t value):
+        self.ipvs.limit = value
+
+    @property
+    def refused(self):
+        """Connections and templates that a full table did not take."""
+        return self.ipvs.refused
+
     def __len__(self):
         return self.ipvs.count
 

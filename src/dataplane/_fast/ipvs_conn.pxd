@@ -179,6 +179,7 @@ cdef inline bint table_room(Ipvs *v) noexcept nogil:
     cdef uint32_t size
     cdef int32_t i
     if v.count >= v.limit:
+        v.refused += 1
         return False
     if v.count == v.heap_room:
         grown = <IpvsConn **>realloc(v.heap, (2 * v.heap_room + 256) * sizeof(IpvsConn *))

@@ -39,6 +39,7 @@ class Replay:
     delivered: int
     consumed: int
     completed_checksums: int
+    untold: int
     watching: bool
     walk: Walk
     def __new__(cls, walk: Walk, outside: int, capacity: int = 4194304) -> Replay: ...

@@ -310,6 +310,7 @@ cdef class Replay:
     cdef readonly int64_t delivered
     cdef readonly int64_t consumed
     cdef readonly int64_t completed_checksums
+    cdef readonly int64_t untold            # interruptions of flows that came when their table was full
     cdef Hole *holes
     cdef int64_t hole_count
     cdef int64_t hole_room
@@ -776,6 +777,9 @@ cdef class Replay:
                 f.open_hole[side] = 0
             return
         if f.open_hole[side] == 0:
+            if self.hole_count >= 4 * self.capacity:
+                self.untold += 1
+                return
             if self.hole_count == self.hole_room:
                 room = 2 * self.hole_room + 256
                 grown = <Hole *>realloc(self.holes, room * sizeof(Hole))

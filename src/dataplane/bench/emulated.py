@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from dataplane._fast.batch import PacketBatch
 from dataplane._fast.reason import Reason, Verdict
-from dataplane._fast.rules import CompiledRules, RuleProgram
+from dataplane._fast.rules import CompiledRules
 from dataplane._fast.stopwatch import rules_met, time_receive
 from dataplane._fast.walk import Walk
 from dataplane.bench import traffic
 from dataplane.bench.machine import undisturbed
 from dataplane.bench.walked import rules_walked
 from dataplane.datapath.compile import Compiled
+from dataplane.datapath.rule_by_rule import rule_by_rule
 from dataplane.errors import ModelError
 
 _ARRAYS = ("ops", "rules", "runs", "keys", "targets", "chains", "tables", "pool", "state")
@@ -45,7 +46,7 @@ class Emulated:
     @in_turn.setter
     def in_turn(self, value: bool) -> None:
         if self._with_index is not None:
-            self.host.rules(4, _without_index(self._with_index) if value else self._with_index)
+            self.host.rules(4, rule_by_rule(self._with_index) if value else self._with_index)
 
     def exchange(self, frame: bytes, side: str) -> list[bytes]:
         """One frame arrives; what leaves."""
@@ -101,30 +102,6 @@ class Emulated:
         if lost.size:
             reason = Reason(int(batch.reason[lost[0]])).name
             raise ModelError(f"{lost.size} of {len(batch)} packets did not pass the router: {reason}")
-
-
-def _without_index(rules: CompiledRules) -> CompiledRules:
-    program = rules.program
-    arrays = {name: getattr(program, name) for name in _ARRAYS}
-    plain = arrays["rules"].copy()
-    plain["run"] = -1
-    arrays["rules"] = plain
-    # Arrays are never empty here; what stands in an empty one refers to nothing.
-    arrays["rules"] = arrays["rules"][: program.rule_count]
-    arrays["chains"] = arrays["chains"][: program.chain_count]
-    arrays["state"] = arrays["state"][: program.state_count]
-    return CompiledRules(
-        RuleProgram(
-            **arrays,
-            recents=program.recents,
-            hashlimits=program.hashlimits,
-            conncounts=program.conncounts,
-            set_names=program.set_names,
-            depth=program.depth,
-            chain_names=program.chain_names,
-        ),
-        rules.sets,
-    )
 
 
 def _size(rules: CompiledRules) -> int:

@@ -27,6 +27,7 @@ from dataplane.host.config import (
     PolicyRule,
 )
 from dataplane.host.implied import kernel_routes
+from dataplane.host.objects import SCOPES
 
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
@@ -48,7 +49,6 @@ ROUTE_TYPES = {
     "prohibit": RouteType.ROUTE_PROHIBIT,
     "throw": RouteType.ROUTE_THROW,
 }
-SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
 NEIGHBOUR_STATES = {
     "PERMANENT": NeighbourState.NUD_PERMANENT,
     "NOARP": NeighbourState.NUD_NOARP,
@@ -84,8 +84,18 @@ def compile_host(
     """Compile one host.
 
     seed: of its random choices. listening: see Listening. choices: recorded choices
-    to take before the generator's. Raises DumpError where the configuration does not fit together.
+    to take before the generator's. Raises DumpError where the configuration does not fit together, ModelError where a
+    number in it is larger than the kernel could hold.
     """
+    try:
+        return _compile_host(config, seed, listening, choices or {})
+    except OverflowError as error:
+        raise ModelError(f"host {config.name!r}: a number of its configuration is out of range: {error}") from error
+
+
+def _compile_host(
+    config: HostConfig, seed: int, listening: Listening, choices: Mapping[Choice, Iterable[int]]
+) -> Compiled:
     links = sorted(config.links, key=lambda link: link.index)
     slots = {link.name: slot for slot, link in enumerate(links)}
     host = CompiledHost(config.name, tuple(link.name for link in links), seed)
@@ -107,7 +117,7 @@ def compile_host(
     if config.groups is not None:
         host.groups((slots[g.interface], group) for g in config.groups if g.interface in slots for group in g.addresses)
     unmodelled.extend(register_hooks(host, config, slots, seed))
-    for kind, values in (choices or {}).items():
+    for kind, values in choices.items():
         host.choices(int(kind), values)
     return Compiled(host, slots, tuple(unmodelled))
 
@@ -123,6 +133,11 @@ def _number(config: HostConfig, name: str, default: int) -> int:
         return int(text.split()[0])
     except (ValueError, IndexError):
         return default
+
+
+def _byte(values: Sequence[int]) -> Sequence[int]:
+    """More than anybody will ever send is as good as that many."""
+    return [max(0, min(value, 255)) for value in values]
 
 
 def _of_interface(config: HostConfig, family: int, interface: str, key: str, default: int) -> int:
@@ -220,9 +235,9 @@ def _link(
         reachable=_neigh(config, name, "base_reachable_time_ms", 30000, MILLISECOND),
         delay_probe=_neigh(config, name, "delay_first_probe_time", 5, SECOND),
         retransmit=_neigh(config, name, "retrans_time_ms", 1000, MILLISECOND),
-        multicast_probes=_neigh(config, name, "mcast_solicit", 3),
+        multicast_probes=_byte(_neigh(config, name, "mcast_solicit", 3)),
         queue_bytes=_neigh(config, name, "unres_qlen_bytes", 212_992),
-        unicast_probes=_neigh(config, name, "ucast_solicit", 3),
+        unicast_probes=_byte(_neigh(config, name, "ucast_solicit", 3)),
     )
     vxlan = link.vxlan
     if vxlan is None:
@@ -417,7 +432,8 @@ def _policy(host: CompiledHost, config: HostConfig, slots: Mapping[str, int], un
                 "oif": -1 if rule.oif is None else slots.get(rule.oif, -2),
                 "action": int(RULE_ACTIONS.get(rule.action, RouteType.ROUTE_UNSPEC)),
                 "following": _following(rules, len(rows)),
-                "suppressed": -1 if rule.suppress_prefix_length is None else rule.suppress_prefix_length,
+                # No prefix is longer than 128 bits.
+                "suppressed": -1 if rule.suppress_prefix_length is None else min(rule.suppress_prefix_length, 128),
                 "proto": rule.ip_protocol,
                 "sports": rule.source_ports or (0, 0),
                 "dports": rule.destination_ports or (0, 0),

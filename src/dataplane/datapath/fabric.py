@@ -175,6 +175,21 @@ class Fabric:
         rows = {name: running.log.take() for name, running in zip(self.names, self._running, strict=True)}
         return {name: written for name, written in rows.items() if written}
 
+    def full(self) -> list[str]:
+        """What full tables of the hosts refused, a line each; what they made of packets is in the packets' reasons."""
+        lines = []
+        for name, running in zip(self.names, self._running, strict=True):
+            lost = running.log.lost
+            if lost:
+                lines.append(f"{name}: the log was full: {lost:,} entries of LOG, NFLOG and TRACE are lost")
+            for table, count in zip(("bridge", "VXLAN"), running.host.refused(), strict=True):
+                if count:
+                    lines.append(f"{name}: the {table} forwarding table was full: {count:,} addresses were not learnt")
+            balancer = running.host.balancer
+            if balancer is not None and balancer.refused:
+                lines.append(f"{name}: IPVS was full: {balancer.refused:,} connections were not made")
+        return lines
+
     def compiled(self, name: str) -> CompiledHost:
         """The compiled host, for its counters and tables."""
         return self.running(name).host

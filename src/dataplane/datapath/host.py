@@ -216,9 +216,11 @@ class Host:
         return self._running.log.lost
 
     def refused(self) -> dict[str, int]:
-        """Entries that were not learnt because a table was full, by table: frames to them are flooded. What a full table
-        makes of packets is told by `drops`."""
-        return dict(zip(("bridge fdb", "vxlan fdb"), self._compiled.refused(), strict=True))
+        """Entries that a full table did not take, by table: frames to addresses that were not learnt are flooded, packets
+        of IPVS connections that were not made are dropped. What else a full table makes of packets is told by `drops`."""
+        balancer = self._compiled.balancer
+        ipvs = {"ipvs connections": balancer.refused} if balancer is not None else {}
+        return dict(zip(("bridge fdb", "vxlan fdb"), self._compiled.refused(), strict=True)) | ipvs
 
     @property
     def now(self) -> int:

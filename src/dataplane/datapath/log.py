@@ -15,6 +15,7 @@ from dataplane.host.log_line import ALL, LineOptions, line
 from dataplane.host.xtables.targets.log import WARNING, Log
 from dataplane.host.xtables.targets.nflog import Nflog
 
+ROWS = 1 << 18  # of a host until they are taken; what comes later is counted as lost
 _UNCONDITIONAL = ("-j ACCEPT", "-j DROP", "-j RETURN")
 
 
@@ -92,6 +93,9 @@ class HostLog:
         names = ("", *self._host.interface_names)
         returned = False
         for event in events:
+            if len(self._rows) >= ROWS:
+                self.lost += 1
+                continue
             kind = RuleEventKind(int(event["kind"]))
             if kind is RuleEventKind.EVENT_RETURN and returned:
                 continue  # the rule that returned has told it

@@ -101,7 +101,7 @@ def _address(entry: Entry, interface: str, notes: Notes) -> Address:
     return Address(
         interface=interface,
         address=local,
-        scope=str(entry.raw.get("scope", "global")),
+        scope=entry.scope("scope"),
         label=None if label == interface else label,
         secondary=entry.has("secondary"),
         peer=peer,

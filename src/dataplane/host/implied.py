@@ -28,6 +28,7 @@ from dataplane.host.config import (
     PolicyRule,
     Route,
 )
+from dataplane.host.objects import SCOPES
 from dataplane.host.sysctl import Sysctl
 
 __all__ = ["STANDARD_RULES", "complete", "kernel_fdb", "kernel_order", "kernel_routes", "link_local"]
@@ -134,13 +135,10 @@ def _complete_addresses(links: Sequence[Link], addresses: Sequence[Address], set
     return tuple(result)
 
 
-_SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
-
-
 def _address_order(address: Address) -> tuple[int, bool, int]:
     """A key that sorts the addresses of an interface as the kernel does, by scope; else they stay as they come."""
     if address.family == 4:
-        scope = _SCOPES[address.scope] if address.scope in _SCOPES else int(address.scope)
+        scope = SCOPES[address.scope] if address.scope in SCOPES else int(address.scope)
         return 4, address.secondary, -scope
     ip = address.address.ip
     return 6, False, 2 if ip.is_loopback else 1 if ip in _LINK_LOCAL else 0

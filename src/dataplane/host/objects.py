@@ -23,6 +23,9 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
+
+
 def keys(text: str) -> frozenset[str]:
     """The words of a text: the fields that a format knows."""
     return frozenset(text.split())
@@ -211,6 +214,13 @@ class Entry:
     def has(self, key: str) -> bool:
         """Whether a flag is there: null or true."""
         return key in self.raw and self.raw[key] is not False
+
+    def scope(self, key: str) -> str:
+        """How far an address or a route is known: a name of the kernel's, or a number as text."""
+        value = str(self.raw.get(key, "global"))
+        if value not in SCOPES and not (value.isascii() and value.isdigit() and int(value[:4]) < 256):
+            raise self.error(key, f"{value!r} is neither {', '.join(SCOPES)} nor a number below 256")
+        return value
 
     def words(self, key: str) -> tuple[str, ...]:
         value = self.raw.get(key, ())

@@ -114,7 +114,7 @@ def _route(entry: Entry, family: int, notes: Notes) -> Route:
         type=kind,
         priority=entry.number("metric", 0),
         tos=entry.number("tos", 0, most=0xFF),
-        scope=str(entry.raw.get("scope", "global")),
+        scope=entry.scope("scope"),
         prefsrc=entry.address("prefsrc", family),
         source=entry.network("from", family),
         protocol=str(entry.raw.get("protocol", "boot")),

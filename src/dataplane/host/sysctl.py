@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 
 from dataplane.errors import DumpError
 from dataplane.host.notes import Notes
@@ -422,13 +423,36 @@ def parse(text: str, file: str = "sysctl.txt", notes: Notes | None = None) -> Sy
         value = value.removeprefix(" ")
         if _is_number(name):
             try:
-                in_range = -(1 << 63) <= int(value) < 1 << 63
+                # Of an interface the kernel keeps an int, of the namespace sometimes a long.
+                bits = 31 if name.count(".") == 4 and name.startswith("net.ipv") else 63
+                in_range = -(1 << bits) <= int(value) < 1 << bits
             except ValueError:
                 raise DumpError(file, f"line {number}", name, f"a number is expected, not {value!r}") from None
             if not in_range:
                 raise DumpError(file, f"line {number}", name, f"{value} does not fit a kernel's number")
-        values[name] = f"{values[name]}\n{value}" if name in values else value
+        if name in _RANGES and not _RANGES[name](value):
+            raise DumpError(file, f"line {number}", name, f"{value!r} is not what the kernel has here")
+        values[name] = f"{values[name]}\n{value}" if name in values and name not in _RANGES else value
     return Sysctl(values)
+
+
+def _is_port_range(value: str) -> bool:
+    """First and last port."""
+    return (
+        re.fullmatch(r"\d{1,5}\s+\d{1,5}", value.strip(), re.ASCII) is not None and max(map(int, value.split())) < 65536
+    )
+
+
+def _is_bitmap(value: str) -> bool:
+    """Bits 0 to 255 as a list of ranges."""
+    shaped = re.fullmatch(r"(\d{1,3}(-\d{1,3})?(,\d{1,3}(-\d{1,3})?)*)?", value.strip(), re.ASCII) is not None
+    return shaped and all(int(number) < 256 for number in re.findall(r"\d+", value))
+
+
+_RANGES: Mapping[str, Callable[[str], bool]] = {
+    "net.ipv4.ip_local_port_range": _is_port_range,
+    "net.ipv6.icmp.ratemask": _is_bitmap,
+}
 
 
 def _is_number(name: str) -> bool:

@@ -13,9 +13,14 @@ Needs hypothesis (`pip install 'dataplane-emulator[testing]'`).
 """
 
 from dataplane.testing.churn import ChurnMachine
+from dataplane.testing.drawn_clusters import clusters, endpoint_changes
+from dataplane.testing.drawn_hosts import hosts
+from dataplane.testing.drawn_traffic import conversations, packets
 from dataplane.testing.invariants import (
     Violation,
+    accounting_adds_up,
     batch_size_does_not_matter,
+    cached_and_uncached_agree,
     check,
     checksums_kept,
     client_address_kept,
@@ -23,16 +28,18 @@ from dataplane.testing.invariants import (
     encapsulation_is_inverse,
     one_endpoint,
     only_chosen_endpoints,
+    order_does_not_matter,
     payload_untouched,
     replies_are_inverse,
     reply_tuples_are_unique,
     same_outcome,
+    service_has_its_endpoints,
     ttl_falls_by_hops,
 )
+from dataplane.testing.pieces import cut, whole
 from dataplane.testing.run import Conversation, Passage, Played, Run, Sighting, Talk, arrived
 from dataplane.testing.saved import manifests, save, saving
-from dataplane.testing.strategies import clusters, conversations, endpoint_changes, hosts, packets
-from dataplane.testing.wire import Parsed, packet, parse
+from dataplane.testing.wire import Parsed, packet, parse, vxlan
 
 __all__ = [
     "ChurnMachine",
@@ -44,20 +51,24 @@ __all__ = [
     "Sighting",
     "Talk",
     "Violation",
+    "accounting_adds_up",
     "arrived",
     "batch_size_does_not_matter",
+    "cached_and_uncached_agree",
     "check",
     "checksums_kept",
     "client_address_kept",
     "clusters",
     "conversations",
     "counters_add_up",
+    "cut",
     "encapsulation_is_inverse",
     "endpoint_changes",
     "hosts",
     "manifests",
     "one_endpoint",
     "only_chosen_endpoints",
+    "order_does_not_matter",
     "packet",
     "packets",
     "parse",
@@ -67,5 +78,8 @@ __all__ = [
     "same_outcome",
     "save",
     "saving",
+    "service_has_its_endpoints",
     "ttl_falls_by_hops",
+    "vxlan",
+    "whole",
 ]

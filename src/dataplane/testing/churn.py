@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dataplane.emulation import Cluster
+from dataplane.testing.drawn_clusters import clusters, endpoint_changes
+from dataplane.testing.drawn_traffic import conversations
 from dataplane.testing.invariants import (
     checksums_kept,
     counters_add_up,
@@ -26,7 +28,6 @@ from dataplane.testing.invariants import (
 )
 from dataplane.testing.run import Run, Talk, arrived
 from dataplane.testing.saved import saving
-from dataplane.testing.strategies import clusters, conversations, endpoint_changes
 from dataplane.testing.wire import TCP, UDP
 
 SECOND = 1_000_000_000
@@ -86,10 +87,7 @@ class ChurnMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def churn(self, data: st.DataObject) -> None:
-        event: dict[str, Any] = data.draw(endpoint_changes(self.run.cluster))
-        named = str(event.get("endpoint") or event.get("restart") or "")
-        if named and self.run.timeline.state.pod("default", named.partition("/")[2]) is None:
-            return  # it has gone
+        event: dict[str, Any] = data.draw(endpoint_changes(self.run.timeline.state))
         self.run.change(event)
 
     @rule(seconds=st.sampled_from([1, 31, 125]))

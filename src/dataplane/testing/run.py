@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,27 @@ from dataplane._fast.batch import PacketBatch
 from dataplane._fast.reason import Reason, Verdict
 from dataplane.agents.underlay import OUTSIDE
 from dataplane.datapath.connections import connections
+from dataplane.datapath.rule_by_rule import rule_by_rule
 from dataplane.errors import ModelError
-from dataplane.testing.wire import ICMP, ICMPV6, TCP, Address, Parsed, in_frame, packet, parse, tunnelled
+from dataplane.testing.pieces import DONT, cut, place, whole
+from dataplane.testing.wire import (
+    CHUNK_DATA,
+    COOKIE_ACK,
+    COOKIE_ECHO,
+    ETHERNET,
+    ICMP,
+    ICMPV6,
+    INIT,
+    INIT_ACK,
+    SCTP,
+    TCP,
+    Address,
+    Parsed,
+    in_frame,
+    packet,
+    parse,
+    tunnelled,
+)
 
 if TYPE_CHECKING:
     from dataplane.datapath.connections import Connections
@@ -26,6 +46,10 @@ if TYPE_CHECKING:
 
 RAW = 101
 SYN, SYN_ACK, ACK, DATA, FIN = 0x02, 0x12, 0x10, 0x18, 0x11
+CLIENT_TAG, SERVER_TAG = 0x0C11E27, 0x5E2FE2  # verification tags of SCTP
+# What opens a connection: flags or chunk of the request, and of its reply.
+OPENINGS = {TCP: ((SYN, SYN_ACK),), SCTP: ((INIT, INIT_ACK), (COOKIE_ECHO, COOKIE_ACK))}
+TALKING = {SCTP: (CHUNK_DATA, CHUNK_DATA)}
 MILLISECOND = 1_000_000
 
 
@@ -46,10 +70,15 @@ class Sighting:
         frame = tunnelled(self.packet)
         return (in_frame(frame) or b"") if frame is not None else self.packet
 
+    @property
+    def place(self) -> str:
+        return f"{self.host}/{self.interface}"
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One packet's way: who sent what when, the verdict, and every interface that saw it, in order."""
+    """One packet's way: who sent what when, the verdict, and every interface that saw it, in order. What it sets off, ARP
+    and errors of ICMP, is left out."""
 
     sender: str
     sent: bytes
@@ -72,18 +101,32 @@ class Passage:
         in `end`."""
         if not self.delivered:
             return b""
-        return self.sightings[-1].inner if self.sightings else self.sent
+        return self.whole[-1].inner if self.sightings else self.sent
+
+    @property
+    def whole(self) -> tuple[Sighting, ...]:
+        """What each place has seen of the packet itself: out of its tunnel, and its fragments put together, where the
+        first of them was seen. Of fragments that are not all there the first stands alone."""
+        return _whole(self.sightings)
 
     def __str__(self) -> str:
-        shown = parse(self.sent)
-        way = f"{self.sender}: {shown.source}:{shown.ports[0]} -> {shown.destination}:{shown.ports[1]}"
-        return f"{way} protocol {shown.protocol}: {self.verdict.name} {self.receiver or self.reason.name}"
+        told = f"{self.verdict.name} {self.receiver or self.reason.name}"
+        try:
+            shown = parse(self.sent)
+        except ValueError:
+            return f"{self.sender}: {self.sent.hex() or 'nothing'}: {told}"
+        ends = [f"[{end}]" if shown.family == 6 else str(end) for end in (shown.source, shown.destination)]
+        return (
+            f"{self.sender}: {ends[0]}:{shown.ports[0]} -> {ends[1]}:{shown.ports[1]} protocol {shown.protocol}: {told}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """Who talks to whom. client: NAMESPACE/NAME of a pod, a node, or "outside". source: the client's address, "" for its
-    own of the target's family. exchanges: (request, reply) payloads; of TCP behind an opening, and closed at the end."""
+    own of the target's family. exchanges: (request, reply) payloads, at most 65,000 bytes; what does not fit into the
+    sender's link it cuts into fragments. TCP and SCTP open a connection first; closes: TCP ends it behind the last
+    exchange."""
 
     client: str
     target: str
@@ -92,6 +135,7 @@ class Conversation:
     dport: int
     exchanges: tuple[tuple[bytes, bytes], ...] = ((b"request", b"reply"),)
     source: str = ""
+    closes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +172,24 @@ class Talk:
 class Run:
     """The hosts of a cluster, running. Each Run begins with empty tables.
 
+    start: the first packet's time, ns. indexed: False for rules that are looked at one by one, as the kernel does it.
     Raises ModelError for a host or an address that is not there.
     """
 
-    def __init__(self, cluster: Cluster, *, start: int = 1_000_000_000) -> None:
+    def __init__(self, cluster: Cluster, *, start: int = 1_000_000_000, indexed: bool = True) -> None:
         self.cluster = cluster
         self.fabric: Fabric = cluster.fabric()
+        for name in () if indexed else self.fabric.names:
+            host = self.fabric.compiled(name)
+            for family, rules in ((4, host.rules4), (6, host.rules6)):
+                if rules is not None:
+                    host.rules(family, rule_by_rule(rules))
         self.fabric.capture(["*"])
         self.timeline = cluster.timeline(self.fabric)
         self.now = start
         self.sent: list[tuple[int, bytes]] = []
-        """Every request as it was sent and every reply as its client should get it, with its time: what a capture
-        at the client holds."""
+        """Every request as it was sent and every reply as its client should get it, with its time, in fragments where
+        the client's link asks for them: what a capture at the client holds."""
         self.changes: list[tuple[int, Mapping[str, Any]]] = []
         self._start = start
         self._clients: set[tuple[object, ...]] = set()
@@ -164,29 +214,48 @@ class Run:
     # ---- packets ---------------------------------------------------------------------------------------------------
 
     def send(self, host: str, data: bytes) -> Passage:
-        """Let a host send an IP packet of its own."""
+        """Let a host send an IP packet of its own; one that not every link of it takes and that may be cut leaves in
+        fragments. host: a node, NAMESPACE/NAME of a pod, "outside"; a pod on its node's network sends as that."""
+        pod = self.timeline.state.pod(*host.split("/", 1)) if "/" in host else None
+        if pod is not None and pod.host_network:
+            host = pod.node or host
         if host not in self.fabric.ids:
             raise ModelError(f"no host {host!r}; there are {', '.join(list(self.fabric.ids)[:10])}")
         self.now += MILLISECOND
         self.timeline.until(self.now)
-        batch = PacketBatch.from_frames([data], times=[self.now], link_type=RAW)
+        pieces = self._pieces(host, data)
+        batch = PacketBatch.from_frames(pieces, times=[self.now] * len(pieces), link_type=RAW)
         batch.decode()
         walk = self.fabric.walk
         walk.captured()
         walk.send(self.fabric.ids[host], batch)
         seen, _, rows = walk.captured()
         newest = int(rows.max(initial=-1))
+        told = not _told(data)
         sightings = []
         for i in range(len(seen)):
-            if rows[i] == newest >= 0:
+            if rows[i] > newest - len(pieces):
                 name, _, interface = self.fabric.places[seen.interface[i]].rpartition("/")
-                sightings.append(Sighting(name, interface, seen.frame(i)))
-        verdict, reason = Verdict(int(batch.verdict[0])), Reason(int(batch.reason[0]))
+                sighting = Sighting(name, interface, seen.frame(i))
+                if sighting.packet and not (told and _told(sighting.inner)):
+                    sightings.append(sighting)
+        last = len(pieces) - 1
+        verdict, reason = Verdict(int(batch.verdict[last])), Reason(int(batch.reason[last]))
         if walk.last is None:
             return Passage(host, data, self.now, verdict, reason, tuple(sightings))
         receiver, source, sport, destination, dport = walk.last
         end = (source, sport, destination, dport)
         return Passage(host, data, self.now, verdict, reason, tuple(sightings), self.fabric.names[receiver], end)
+
+    def _pieces(self, host: str, data: bytes) -> list[bytes]:
+        # Whatever link it leaves by: a raw packet that does not fit is refused, as the kernel refuses it.
+        size = min(
+            (link.mtu for link in self.fabric.running(host).config.links if not link.loopback), default=len(data)
+        )
+        may_be_cut = data[:1] and (data[0] >> 4 == 6 or (len(data) >= 20 and not data[6] << 8 & DONT))
+        if len(data) <= size or not may_be_cut or place(data) is not None:
+            return [data]
+        return cut(data, size, id=self.now & 0xFFFFFFFF)
 
     def address(self, host: str, family: int) -> Address:
         """A host's address of a family. ModelError where it has none."""
@@ -217,55 +286,75 @@ class Run:
             there, back = self.exchange(talk, request, reply)
             requests += there
             replies += back
+        if conversation.closes and conversation.protocol == TCP and talk.opened:
+            there, back = self._steps(talk, ((FIN, b"", FIN, b""), (ACK, b"", None, b"")))
+            requests += there
+            replies += back
         return Played(conversation, tuple(requests), tuple(replies))
 
     def exchange(self, talk: Talk, request: bytes, reply: bytes) -> tuple[list[Passage], list[Passage]]:
-        """One request, and the reply to it where it arrived; of TCP the opening first, if there was none yet."""
+        """One request, and the reply to it where it arrived; of TCP and SCTP the opening first, if there was none yet."""
+        protocol = talk.conversation.protocol
+        opening = () if talk.opened else OPENINGS.get(protocol, ())
+        asks, answers = TALKING.get(protocol, (DATA, DATA))
+        return self._steps(
+            talk, (*((there, b"", back, b"") for there, back in opening), (asks, request, answers, reply))
+        )
+
+    def _steps(
+        self, talk: Talk, steps: Sequence[tuple[int, bytes, int | None, bytes]]
+    ) -> tuple[list[Passage], list[Passage]]:
+        """(flags or chunk, payload) of a request and of its reply, None for none; up to the first that is lost."""
         requests: list[Passage] = []
         replies: list[Passage] = []
-        steps = [(DATA, request, DATA, reply)]
-        if talk.conversation.protocol == TCP and not talk.opened:
-            steps = [(SYN, b"", SYN_ACK, b""), (DATA, request, DATA, reply)]
-        for client_flags, asked, server_flags, answered in steps:
-            there = self._request(talk, client_flags, asked)
+        for asks, asked, answers, answered in steps:
+            there = self._request(talk, asks, asked)
             requests.append(there)
             if not there.delivered:
                 break
-            if talk.conversation.protocol != ICMP:  # hosts answer an echo by themselves
-                replies.append(self._reply(talk, there, server_flags, answered))
+            if talk.conversation.protocol != ICMP and answers is not None:  # hosts answer an echo by themselves
+                replies.append(self._reply(talk, there, answers, answered))
                 if not replies[-1].delivered:
                     break
             talk.opened = True
         talk.played += requests
         return requests, replies
 
-    def _request(self, talk: Talk, flags: int, payload: bytes) -> Passage:
+    def _request(self, talk: Talk, kind: int, payload: bytes) -> Passage:
         wanted = talk.conversation
         target = ip_address(wanted.target)
+        sctp = wanted.protocol == SCTP
         data = packet(
             talk.source, target, wanted.protocol, (wanted.sport, wanted.dport), payload,
-            id=len(self.sent) % 65535 + 1, flags=flags, seq=talk.client_seq, ack=talk.server_seq if flags & ACK else 0,
-            icmp_type=128 if target.version == 6 else 8,
+            id=len(self.sent) % 65535 + 1, flags=kind & 0xFF, ack=talk.server_seq if kind & ACK else 0,
+            seq=CLIENT_TAG if sctp and kind == INIT else talk.client_seq, chunk=kind,
+            tag=0 if sctp and kind == INIT else SERVER_TAG, icmp_type=128 if target.version == 6 else 8,
         )  # fmt: skip
-        talk.client_seq += len(payload) + (flags & SYN != 0)
+        talk.client_seq += 1 if sctp else len(payload) + _taken(wanted.protocol, kind)
         passage = self.send(wanted.client, data)
-        self.sent.append((passage.time, data))
+        self._sends(wanted.client, passage.time, data)
         return passage
 
-    def _reply(self, talk: Talk, request: Passage, flags: int, payload: bytes) -> Passage:
+    def _reply(self, talk: Talk, request: Passage, kind: int, payload: bytes) -> Passage:
         seen = arrived(request)
         ports = (seen.ports[1], seen.ports[0])
-        ident = len(self.sent) % 65535 + 1
-        numbers = {"id": ident, "flags": flags, "seq": talk.server_seq, "ack": talk.client_seq}
+        sctp = seen.protocol == SCTP
+        numbers: dict[str, Any] = {
+            "id": len(self.sent) % 65535 + 1, "flags": kind & 0xFF, "ack": talk.client_seq, "chunk": kind,
+            "seq": SERVER_TAG if sctp and kind == INIT_ACK else talk.server_seq, "tag": CLIENT_TAG,
+        }  # fmt: skip
         data = packet(seen.destination, seen.source, seen.protocol, ports, payload, **numbers)
-        talk.server_seq += len(payload) + (flags & SYN != 0)
+        talk.server_seq += 1 if sctp else len(payload) + _taken(seen.protocol, kind)
         passage = self.send(request.receiver, data)
         asked = parse(request.sent)
         expected = packet(
             asked.destination, asked.source, asked.protocol, (asked.ports[1], asked.ports[0]), payload, **numbers
         )
-        self.sent.append((passage.time, expected))
+        self._sends(talk.conversation.client, passage.time, expected)
         return passage
+
+    def _sends(self, client: str, time: int, data: bytes) -> None:
+        self.sent += [(time, piece) for piece in self._pieces(client, data)]
 
     # ---- looking ---------------------------------------------------------------------------------------------------
 
@@ -276,6 +365,45 @@ class Run:
     @property
     def hosts(self) -> tuple[str, ...]:
         return tuple(self.fabric.ids)
+
+
+def _told(packet: bytes) -> bool:
+    """What a packet sets off on its way, and is not the packet: errors of ICMP, neighbour discovery as ARP."""
+    if len(packet) > 40 and packet[0] >> 4 == 6:
+        return packet[6] == ICMPV6 and (packet[40] < 128 or 133 <= packet[40] <= 137)
+    header = (packet[0] & 15) * 4
+    return packet[9] == ICMP and place(packet) is None and len(packet) > header and packet[header] not in (0, 8)
+
+
+def _taken(protocol: int, flags: int) -> int:
+    """What a segment without payload takes of TCP's sequence."""
+    return int(protocol == TCP and bool(flags & 0x03))
+
+
+@lru_cache(256)
+def _whole(sightings: tuple[Sighting, ...]) -> tuple[Sighting, ...]:
+    made: list[Sighting] = []
+    groups: dict[str, list[tuple[int, dict[int, bytes]]]] = {}  # by place: position in `made`, pieces by offset
+    for sighting in sightings:
+        inner = sighting.inner
+        header = sighting.frame[:ETHERNET] if len(sighting.frame) > len(sighting.packet) else b""
+        piece = place(inner)
+        if piece is not None:
+            # A place may have the packet more than once: on its way in and out, both ends of lo.
+            here = groups.setdefault(sighting.place, [])
+            lacking = (known for _, known in here if piece[0] not in known and whole(tuple(known.values())) is None)
+            known = next(lacking, None)
+            if known is not None:
+                known[piece[0]] = inner
+                continue
+            here.append((len(made), {piece[0]: inner}))
+        made.append(replace(sighting, frame=header + inner))
+    for at, known in (group for here in groups.values() for group in here):
+        together = whole(tuple(known.values()))
+        if together is not None:
+            first = next(iter(known.values()))
+            made[at] = replace(made[at], frame=made[at].frame[: -len(first)] + together)
+    return tuple(made)
 
 
 def arrived(passage: Passage) -> Parsed:

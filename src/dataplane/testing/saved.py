@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from dataplane._fast.batch import PacketBatch
+from dataplane.agents.node import Options
 from dataplane.capture import PcapWriter
 from dataplane.cluster.tables import RESOURCES
 from dataplane.cluster.write_manifests import write
 from dataplane.testing.run import RAW, Run
 
 if TYPE_CHECKING:
+    from dataplane.cluster.objects import Config
     from dataplane.emulation import Cluster
 
 FOLDER = "DATAPLANE_FAILURES"
@@ -30,7 +33,26 @@ def manifests(cluster: Cluster) -> str:
         if kind.name in ("endpoints", "namespaces"):
             continue  # they follow from the others
         made += [write(cluster.state, item) for item in kind.items(cluster.state)]
+    made += [_config(number, config) for number, config in enumerate(cluster.state.configs)]
     return yaml.safe_dump_all(made, sort_keys=False, explicit_start=True)
+
+
+def _config(number: int, config: Config) -> dict[str, Any]:
+    """The configuration of an agent as a document; what the API has no kind for is in a ConfigMap."""
+    if "kind" in config.data:
+        return dict(config.data)
+    data = {config.kind: json.dumps(dict(config.data))}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"config-{number}"}, "data": data}
+
+
+def _options(options: Options) -> str:
+    """What the command has to say of a cluster that its manifests do not."""
+    usual = Options()
+    told = {name: getattr(options, name) for name in ("mode", "cni", "mtu", "cloud")}
+    words = [f"--{name} {value}" for name, value in told.items() if value != getattr(usual, name)]
+    if options.version != usual.version:
+        words.append("--kube-version {}.{}".format(*options.version))
+    return "".join(f" {word}" for word in words)
 
 
 def save(run: Run, folder: str | os.PathLike[str] | None = None, name: str = "failing") -> Path:
@@ -57,7 +79,8 @@ def save(run: Run, folder: str | os.PathLike[str] | None = None, name: str = "fa
 def command(folder: Path, run: Run, name: str = "failing") -> str:
     """The command that shows a saved example."""
     more = f" --events {folder / f'{name}.events.yaml'}" if run.changes else ""
-    return f"dataplane replay {folder / f'{name}.pcap'} -c {folder / f'{name}.yaml'} --seed {run.cluster.seed}{more}"
+    capture, cluster = folder / f"{name}.pcap", folder / f"{name}.yaml"
+    return f"dataplane replay {capture} -c {cluster} --seed {run.cluster.seed}{_options(run.cluster.options)}{more}"
 
 
 @contextmanager
