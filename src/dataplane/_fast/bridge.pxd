@@ -11,6 +11,7 @@ from dataplane._fast.fib cimport same_address
 from dataplane._fast.fragment cimport ip4_fragment, ip6_fragment
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.interface cimport Interface
+from dataplane._fast.ip6_options cimport hop_lengths
 from dataplane._fast.ip_input cimport ip4_check, ip6_header_check
 from dataplane._fast.neighbour cimport Neighbour
 from dataplane._fast.network cimport (
@@ -251,7 +252,14 @@ cdef inline Stage bridge_prerouting(
     the same bridge it gets its neighbour's MAC and stays a bridged frame, elsewhere it goes up to be forwarded."""
     cdef uint8_t kind = p.type
     cdef InputRoute route
-    cdef Reason reason = ip4_check(p) if p.ethertype == ETH_P_IP else ip6_header_check(p)
+    cdef Reason reason
+    if p.ethertype == ETH_P_IP:
+        reason = ip4_check(p)
+    else:
+        # Padding behind the datagram is still there when the bridge looks into the options.
+        reason = Reason.NOT_DROPPED if hop_lengths(p) else Reason.IP_INHDR
+        if reason == Reason.NOT_DROPPED:
+            reason = ip6_header_check(p)
     if reason != Reason.NOT_DROPPED:
         return drop(net, host, p, reason)
     memcpy(p.bridge_dst, &p.field[<int>FIELD_DST], 16)

@@ -186,6 +186,7 @@ cdef inline bint assemble(
         p.type = first.type
         p.field[<int>FIELD_PKTTYPE] = first.field[<int>FIELD_PKTTYPE]
         p.field[<int>FIELD_MARK] = first.field[<int>FIELD_MARK]
+        p.options = first.options
     for i in range(count):
         following = piece.next
         piece.next = NULL
@@ -305,14 +306,15 @@ cdef inline bint extension(uint8_t header) noexcept nogil:
 cdef inline uint8_t *fragment_header_from(
     const Packet *p, uint8_t *at, uint8_t following, uint8_t **previous,
 ) noexcept nogil:
-    """The first fragment header from `at` on, and the next-header byte that announces it; NULL where there is none."""
+    """The first fragment header from `at` on, which may be cut short, and the next-header byte that announces it; NULL where
+    there is none."""
     while following != IPPROTO_FRAGMENT:
         if not extension(following) or at + 2 > p.tail:
             return NULL
         previous[0] = at
         at += (at[1] + 2) * 4 if following == IPPROTO_AH else (at[1] + 1) * 8
         following = previous[0][0]
-    return at if at + FRAGMENT_HLEN <= p.tail else NULL
+    return at if at <= p.tail else NULL
 
 
 cdef inline uint8_t *fragment_header(const Packet *p, uint8_t **previous) noexcept nogil:
@@ -326,7 +328,7 @@ cdef inline bint headers_cut(const uint8_t *fragment, const uint8_t *tail) noexc
     cdef uint8_t following = IPPROTO_FRAGMENT
     cdef uint8_t kind
     while extension(following):
-        if at + 8 > tail:
+        if at + (4 if following == IPPROTO_FRAGMENT else 2) > tail:
             return False
         if following == IPPROTO_FRAGMENT and load16(at + 2) & IP6_OFFSET:
             return False
@@ -342,8 +344,14 @@ cdef inline bint headers_cut(const uint8_t *fragment, const uint8_t *tail) noexc
     return at + 1 > tail
 
 
-cdef inline bint ip6_whole(Network *net, Host *host, Reassembly *table, FragmentQueue *q, Packet *p) noexcept nogil:
-    """ip6_frag_reasm, nf_ct_frag6_reasm: the fragment header goes, what stood before it stays."""
+cdef inline bint ip6_whole(
+    Network *net, Host *host, Reassembly *table, FragmentQueue *q, Packet *p, int64_t *at, uint32_t *named,
+) noexcept nogil:
+    """ip6_frag_reasm, nf_ct_frag6_reasm: the fragment header goes, what stood before it stays.
+
+    at:    OUT the offset of what was behind it
+    named: OUT the offset of the byte that says what that is
+    """
     cdef uint32_t length = q.length, largest = q.largest, count = <uint32_t>q.piece_count, header
     cdef int ecn = ecn_of_whole(q.ecn)
     cdef uint8_t *previous
@@ -366,6 +374,8 @@ cdef inline bint ip6_whole(Network *net, Host *host, Reassembly *table, Fragment
     store16(p.net + 4, <uint16_t>(header - 40 + length))
     store32(p.net, load32(p.net) | <uint32_t>ecn << 20)
     p.frag_size = largest
+    at[0] = header
+    named[0] = <uint32_t>announced
     packet_read6(p)
     return True
 
@@ -386,8 +396,9 @@ cdef inline bint ip6_tracked_defrag(Network *net, Host *host, Packet *p, Fragmen
     cdef Reassembly *table = &host.reassembly[<int>REASSEMBLY_TRACKED6]
     cdef uint8_t *previous
     cdef uint8_t *fragment = fragment_header(p, &previous)
-    cdef uint32_t start, end
+    cdef uint32_t start, end, named
     cdef uint16_t flags, size = load16(p.net + 4)
+    cdef int64_t at
     cdef FragmentKey key
     cdef FragmentQueue *q
     cdef Reason reason
@@ -396,6 +407,9 @@ cdef inline bint ip6_tracked_defrag(Network *net, Host *host, Packet *p, Fragmen
     if p.ct != NULL:
         # Over loopback, and seen before.
         return True
+    if fragment + FRAGMENT_HLEN > p.tail:
+        drop(net, host, p, Reason.NETFILTER_DROP)
+        return False
     flags = load16(fragment + 2)
     key6(p, fragment, user, &key)
     q = fragment_queue(table, &key, p.time)
@@ -425,9 +439,10 @@ cdef inline bint ip6_tracked_defrag(Network *net, Host *host, Packet *p, Fragmen
     if size + 40 > q.largest:
         q.largest = size + 40
     if queue_complete(q):
-        if not ip6_whole(net, host, table, q, p):
+        if not ip6_whole(net, host, table, q, p, &at, &named):
             return False
         p.ignore_df = 1
+        p.whole_at = <uint16_t>at
         return True
     fragment_waits(net, host, table, p)
     return False
@@ -439,26 +454,29 @@ cdef inline bint parameter_problem(Network *net, Host *host, Packet *p, uint8_t 
     return False
 
 
-cdef inline bint ip6_local_defrag(Network *net, Host *host, Packet *p) noexcept nogil:
-    """ipv6_frag_rcv, for a packet to the host itself: True when it has no fragment header any more to look at."""
+cdef inline bint ip6_local_defrag(Network *net, Host *host, Packet *p, int64_t *at, uint32_t *named) noexcept nogil:
+    """ipv6_frag_rcv, for a packet to the host itself with a fragment header: True when it goes on behind it.
+
+    at:    IN the offset of the fragment header, OUT of what it announces
+    named: IN the offset of the byte that announces it, OUT of the one that says what is at `at`
+    """
     cdef Reassembly *table = &host.reassembly[<int>REASSEMBLY_IP6]
-    cdef uint8_t *previous
-    cdef uint8_t *fragment = fragment_header(p, &previous)
+    cdef uint8_t *fragment = p.net + at[0]
     cdef uint32_t start, end, size
     cdef uint16_t flags
     cdef FragmentKey key
     cdef FragmentQueue *q
     cdef Reason reason
-    if fragment == NULL:
-        return True
-    if p.frag_size or load16(p.net + 4) == 0:
-        return parameter_problem(net, host, p, 0, fragment - p.net)
+    # A packet is cut once.
+    if p.frag_size or load16(p.net + 4) == 0 or p.tail - fragment < FRAGMENT_HLEN:
+        return parameter_problem(net, host, p, 0, at[0])
     flags = load16(fragment + 2)
     if not flags & (IP6_OFFSET | IP6_MF):
         # Whole, though it says that it might have been cut (RFC 6946).
         p.frag_size = p.field[<int>FIELD_LENGTH]
-        fragment = fragment_header_from(p, fragment + FRAGMENT_HLEN, fragment[0], &previous)
-        return fragment == NULL or parameter_problem(net, host, p, 0, fragment - p.net)
+        named[0] = <uint32_t>at[0]
+        at[0] += FRAGMENT_HLEN
+        return True
     if headers_cut(fragment, p.tail):
         return parameter_problem(net, host, p, 3, 0)
     key6(p, fragment, FRAGMENT_USER_LOCAL, &key)
@@ -487,11 +505,7 @@ cdef inline bint ip6_local_defrag(Network *net, Host *host, Packet *p) noexcept 
     if size > q.largest:
         q.largest = size
     if queue_complete(q):
-        if not ip6_whole(net, host, table, q, p):
-            return False
-        # A packet is cut once.
-        fragment = fragment_header(p, &previous)
-        return fragment == NULL or parameter_problem(net, host, p, 0, fragment - p.net)
+        return ip6_whole(net, host, table, q, p, at, named)
     fragment_waits(net, host, table, p)
     return False
 

@@ -13,6 +13,7 @@ from dataplane._fast.interface cimport LINK_VXLAN
 from dataplane._fast.network cimport (
     Host, Network, STAGE_END, STAGE_TRANSMIT, Stage, drop, packet_give, packet_make, spawn,
 )
+from dataplane._fast.options cimport options_of_later
 from dataplane._fast.packet cimport FIELD_LENGTH, FIELD_MARK, Packet, packet_read4, packet_read6
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.track cimport ct_release
@@ -23,31 +24,6 @@ from dataplane._fast.wire cimport (
 
 cdef enum:
     IP6_LEAST_MTU = 1280    # RFC 8200, 5
-
-
-cdef inline uint32_t copied_options(uint8_t *to, const uint8_t *options, uint32_t length) noexcept nogil:
-    """Later fragments carry only the options whose copy bit is set; the others become no-operations, as Linux does it."""
-    cdef uint32_t at = 0, size
-    memcpy(to, options, length)
-    while at < length:
-        if to[at] == 0:
-            break
-        if to[at] == 1:
-            at += 1
-            continue
-        if at + 1 >= length:
-            break
-        size = to[at + 1]
-        if size < 2 or at + size > length:
-            break
-        if not to[at] & 0x80:
-            while size:
-                to[at] = 1
-                at += 1
-                size -= 1
-        else:
-            at += size
-    return length
 
 
 cdef inline void cuts_pulled(Packet *p) noexcept nogil:
@@ -162,17 +138,15 @@ cdef inline Stage ip4_fragment(
         if piece == NULL:
             return drop(net, host, p, Reason.NOMEM)
         piece.missing = p.cuts[i].missing if as_it_came else piece_missing(p, at, size)
-        memcpy(piece.net, p.net, 20)
-        if at == header:
-            memcpy(piece.net + 20, p.net + 20, header - 20)
-        else:
-            copied_options(piece.net + 20, p.net + 20, header - 20)
+        memcpy(piece.net, p.net, header)
         memcpy(piece.net + header, p.net + at, size)
         store16(piece.net + 2, <uint16_t>(header + size))
         store16(piece.net + 6, <uint16_t>(
             flags | ((fragment & IP_OFFSET) + ((at - header) >> 3)) | (IP_MF if at + size < total else 0)))
         ip4_checksum_set(piece.net)
         packet_read4(piece)
+        if at == header and p.options.length and not fragment & IP_OFFSET:
+            options_of_later(p.net + 20, header - 20)
         at += size
         i += 1
         spawn(net, piece, stage)

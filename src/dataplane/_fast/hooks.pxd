@@ -19,7 +19,7 @@ from dataplane._fast.netfilter cimport (
 )
 from dataplane._fast.network cimport Host, Network, drop
 from dataplane._fast.packet cimport (
-    FIELD_DST, FIELD_FRAGMENT, FIELD_PROTO, FIELD_SRC, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, Packet,
+    FIELD_DST, FIELD_FRAGMENT, FIELD_PROTO, FIELD_SRC, HOOK_INPUT, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, Packet,
     packet_interfaces,
 )
 from dataplane._fast.reason cimport Reason
@@ -33,7 +33,7 @@ from dataplane._fast.ruleset cimport (
 from dataplane._fast.track cimport CT_DROP, ct_closing, ct_confirm, ct_in, transport_good
 from dataplane._fast.wire cimport (
     IPPROTO_AH, IPPROTO_ESP, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
-    IPPROTO_UDPLITE, checksum_fold, checksum_sum, load16,
+    IPPROTO_UDPLITE, checksum_fold, checksum_sum, ip4_checksum_good, load16,
 )
 
 cdef enum HookVerdict:
@@ -41,13 +41,23 @@ cdef enum HookVerdict:
     HOOK_VERDICT_ENDED      # the packet is no longer the caller's: dropped, or waiting for more fragments
 
 
-cdef inline bint rejectable(const Packet *p) noexcept nogil:
+cdef inline bint header_sums(const Host *host, const Packet *p, Hook hook, bint reset) noexcept nogil:
+    """Checksums are taken of the packet from its first byte on (nf_ip_checksum): options that were written into its header
+    spoil them. An ICMP error believes that connection tracking summed before, a reset does in INPUT alone."""
+    if p.family == 6 or not p.options.length or not p.options.changed or ip4_checksum_good(p.net):
+        return True
+    return p.ct != NULL and host.netfilter.conntrack.settings.checksum and (not reset or hook == HOOK_INPUT)
+
+
+cdef inline bint rejectable(const Packet *p, bint sums) noexcept nogil:
     """Nobody is told about a packet whose sender may be forged: its checksum must hold."""
     cdef uint32_t proto = p.field[<int>FIELD_PROTO]
     if p.field[<int>FIELD_FRAGMENT]:
         return False
-    if p.transport == NULL or p.missing:
+    if p.missing:
         return True
+    if p.transport == NULL or (p.family == 6 and p.transport >= p.tail):
+        return False    # a chain of extension headers that leads to nothing
     if proto in (IPPROTO_ESP, IPPROTO_AH, IPPROTO_GRE, IPPROTO_SCTP, IPPROTO_UDPLITE):
         # No checksum of the Internet kind, or not of all bytes.
         return True
@@ -57,14 +67,15 @@ cdef inline bint rejectable(const Packet *p) noexcept nogil:
         # Any other protocol is held to have one, whatever it carries (nf_ip_checksum).
         return checksum_fold(checksum_sum(p.net, <uint32_t>(p.tail - p.net), 0)) == 0
     # IPv6 sums any protocol's payload with the pseudo header.
-    return transport_good(p)
+    return sums and transport_good(p)
 
 
-cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target *target) noexcept nogil:
+cdef inline HookVerdict reject(Network *net, Host *host, Packet *p, const Target *target, Hook hook) noexcept nogil:
+    cdef bint sums = header_sums(host, p, hook, target.flags & REJECT_TCP_RESET)
     if target.flags & REJECT_TCP_RESET:
-        if tcp_reset(net, host, p, True) and host.netfilter.conntrack != NULL:
+        if sums and tcp_reset(net, host, p, True) and host.netfilter.conntrack != NULL:
             ct_closing(host.netfilter.conntrack, p)
-    elif rejectable(p):
+    elif rejectable(p, sums):
         if p.family == 4:
             icmp4_error(net, host, p, <uint8_t>(target.value >> 8), <uint8_t>target.value, 0)
         else:
@@ -204,7 +215,7 @@ cdef inline HookVerdict run_hook(Network *net, Host *host, Packet *p, Hook hook)
                         return HOOK_VERDICT_ENDED
                 continue
             if verdict == RULE_TERMINAL and target.kind == TARGET_REJECT:
-                return reject(net, host, p, target)
+                return reject(net, host, p, target, hook)
             drop(net, host, p, Reason.NETFILTER_DROP)
             return HOOK_VERDICT_ENDED
         if entry.kind == ENTRY_CONNTRACK:

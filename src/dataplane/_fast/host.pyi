@@ -50,6 +50,7 @@ class CompiledHost:
         forwarding: bool = False,
         rp_filter: int = 0,
         accept_local: bool = False,
+        accept_source_route: bool = False,
         route_localnet: bool = False,
         arp_ignore: int = 0,
         arp_announce: int = 0,

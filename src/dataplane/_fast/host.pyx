@@ -108,8 +108,9 @@ cdef class CompiledHost:
         bint multicast_flood=True, bint broadcast_flood=True, bint isolated=False, bint forwarding_state=True,
         int64_t ageing=300_000_000_000, bint call_iptables=False, bint call_ip6tables=False,
         int group_forward_mask=0, bint forwarding=False, int rp_filter=0, bint accept_local=False,
-        bint route_localnet=False, int arp_ignore=0, int arp_announce=0, bint arp_filter=False, bint arp_accept=False,
-        bint proxy_arp=False, bint send_redirects=True, bint src_valid_mark=False, bint forwarding6=False, bint router6=False,
+        bint accept_source_route=False, bint route_localnet=False, int arp_ignore=0, int arp_announce=0, bint arp_filter=False,
+        bint arp_accept=False, bint proxy_arp=False, bint send_redirects=True, bint src_valid_mark=False,
+        bint forwarding6=False, bint router6=False,
         bint disabled6=False, bint proxy_ndp=False, bint fragmented_nd=False, uint32_t hop_limit6=64, uint32_t mtu6=0,
         reachable=(30_000_000_000, 30_000_000_000), delay_probe=(5_000_000_000, 5_000_000_000),
         retransmit=(1_000_000_000, 1_000_000_000), multicast_probes=(3, 3), queue_bytes=(212_992, 212_992),
@@ -141,6 +142,7 @@ cdef class CompiledHost:
         i.forwarding = forwarding
         i.rp_filter = rp_filter
         i.accept_local = accept_local
+        i.accept_source_route = accept_source_route
         i.route_localnet = route_localnet
         i.arp_ignore = arp_ignore
         i.arp_announce = arp_announce

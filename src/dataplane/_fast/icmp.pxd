@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 
 from dataplane._fast.chance cimport CHOICE_FLOW_LABEL, chance_recorded
 from dataplane._fast.fib cimport (
-    FibResult, FlowKey, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_on, fib_address_type, fib_lookup,
+    Fib, FibResult, FlowKey, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_hash, address_on, fib_address_type, fib_lookup,
     fib_select_source, route_source, same_address,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
@@ -17,6 +17,7 @@ from dataplane._fast.network cimport (
     Host, Network, STAGE_LOCAL_OUT, STAGE_TRANSMIT, next_ip_id, packet_give, packet_make,
     spawn,
 )
+from dataplane._fast.options cimport OptionsEcho, options_echo, options_write, time_of_day
 from dataplane._fast.packet cimport (
     BRIDGE_NONE, FIELD_DST, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, FIELD_SRC, FIELD_TOS, PACKET_HOST, Packet,
     came_by, ip6_transport, packet_read4, packet_read6,
@@ -36,11 +37,14 @@ cdef enum:
     ICMP_REDIRECT = 5
     ICMP_TIME_EXCEEDED = 11
     ICMP_PARAMETER_PROBLEM = 12
+    ICMP_TIMESTAMP = 13
+    ICMP_TIMESTAMP_REPLY = 14
     ICMP_NET_UNREACH = 0
     ICMP_HOST_UNREACH = 1
     ICMP_PROT_UNREACH = 2
     ICMP_PORT_UNREACH = 3
     ICMP_FRAG_NEEDED = 4
+    ICMP_SOURCE_ROUTE_FAILED = 5
     ICMP6_DEST_UNREACH = 1
     ICMP6_PACKET_TOO_BIG = 2
     ICMP6_TIME_EXCEEDED = 3
@@ -121,13 +125,14 @@ cdef inline void icmp4_error(
     Network *net, Host *host, Packet *p, uint8_t icmp_type, uint8_t code, uint32_t info,
 ) noexcept nogil:
     """icmp_send: tell the sender of `p`. `info` is the second word of the message, host order."""
-    cdef uint32_t src, room, quoted
+    cdef uint32_t src, dst, room, quoted, header
     cdef uint32_t source[4]
     cdef uint8_t *icmp
     cdef uint8_t tos
     cdef bint unspecified = False
     cdef Packet *answer
     cdef FlowKey key
+    cdef OptionsEcho echo
     if p.icmp_sockets & ICMP_SOCKET_4:
         return      # icmp_xmit_trylock
     if p.type != PACKET_HOST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
@@ -147,6 +152,10 @@ cdef inline void icmp4_error(
         source[0] = load32(p.net + 16)
     elif host.icmp_use_inbound_address and p.iif >= 0:
         fib_select_source(&host.fib, 4, p.iif, NULL, source)
+    if not options_echo(host, p, &echo):
+        return
+    dst = echo.options.nexthop if echo.options.route else src
+    header = 20 + echo.options.length
     answer = packet_make(net, host, p.time, 576)
     if answer == NULL:
         return
@@ -154,7 +163,7 @@ cdef inline void icmp4_error(
     if source[0] == 0:
         unspecified = True
         memset(&key, 0, sizeof(key))
-        key.dst[0] = src
+        key.dst[0] = dst
         key.family = 4
         key.iif = key.oif = -1
         key.tos = tos & 0x1C
@@ -162,7 +171,7 @@ cdef inline void icmp4_error(
         if not output_source(host, &key, source):
             packet_give(net, answer)
             return
-    write_ip4(answer, tos, 0, 0, host.default_ttl, IPPROTO_ICMP, source[0], src)
+    write_ip4(answer, tos, 0, 0, host.default_ttl, IPPROTO_ICMP, source[0], dst)
     packet_read4(answer)
     answer.field[<int>FIELD_MARK] = p.field[<int>FIELD_MARK] if host.fwmark_reflect else 0
     if unspecified:
@@ -178,18 +187,23 @@ cdef inline void icmp4_error(
     room = packet_mtu(host, answer)
     if room > 576:
         room = 576
+    if room <= header + 8 + 20:
+        # Not even the header of what it is about would fit.
+        packet_give(net, answer)
+        return
     quoted = <uint32_t>(p.tail - p.net)
-    if quoted > room - 28:
-        quoted = room - 28
-    answer.tail = answer.net + 28 + quoted
-    icmp = answer.net + 20
+    if quoted > room - header - 8:
+        quoted = room - header - 8
+    answer.tail = answer.net + header + 8 + quoted
+    icmp = answer.net + header
     icmp[0] = icmp_type
     icmp[1] = code
     store32(icmp + 4, info)
     memcpy(icmp + 8, p.net, quoted)
     store16(icmp + 2, 0)
     store_checksum(icmp + 2, checksum_fold(checksum_sum(icmp, 8 + quoted, 0)))
-    write_ip4(answer, tos, next_ip_id(host), 0, host.default_ttl, IPPROTO_ICMP, source[0], src)
+    write_ip4(answer, tos, next_ip_id(host), 0, host.default_ttl, IPPROTO_ICMP, source[0], dst)
+    options_write(answer, &echo, src)
     packet_read4(answer)
     answer.icmp_sockets = p.icmp_sockets | ICMP_SOCKET_4
     ct_attach(answer, p)
@@ -204,7 +218,24 @@ cdef inline bint icmp6_is_error(const Packet *p) noexcept nogil:
     if proto != IPPROTO_ICMPV6 or fragment & 0xFFF8:
         # Of a later fragment nobody knows what it is of.
         return False
-    return icmp == NULL or icmp >= p.tail or icmp[0] < 128
+    if icmp == NULL or icmp >= p.tail:
+        return not fragment     # nor of a first one that ends before it says so
+    return icmp[0] < 128
+
+
+cdef inline int32_t link_of(const Host *host, const Packet *p) noexcept nogil:
+    """The link that an answer to a link-local address takes: the one that the packet came by, or, from the host itself, the
+    one that the address it was sent to is on (icmp6_dev)."""
+    cdef int32_t i
+    cdef const Fib *fib = &host.fib
+    if p.iif < 0 or p.iif != host.loopback or fib.address_buckets == NULL:
+        return p.iif
+    i = fib.address_buckets[address_hash(6, &p.field[<int>FIELD_DST]) & fib.address_mask]
+    while i >= 0:
+        if fib.addresses[i].family == 6 and same_address(fib.addresses[i].address, &p.field[<int>FIELD_DST]):
+            return fib.addresses[i].slot
+        i = fib.addresses[i].same_bucket
+    return p.iif
 
 
 cdef inline bint error_source6(Host *host, const FlowKey *key, int32_t iif, uint32_t *source) noexcept nogil:
@@ -234,7 +265,8 @@ cdef inline void icmp6_error(
     if p.icmp_sockets & ICMP_SOCKET_6:
         return      # icmpv6_xmit_lock
     if multicast or p.type != PACKET_HOST:
-        if not (icmp_type == ICMP6_PACKET_TOO_BIG or (icmp_type == ICMP6_PARAMETER_PROBLEM and code == 2)):
+        if not (icmp_type == ICMP6_PACKET_TOO_BIG or (
+                icmp_type == ICMP6_PARAMETER_PROBLEM and code == 2 and p.net + info < p.tail and p.net[info] >> 6 == 2)):
             return
     if src[0] >> 24 == 0xFF or (src[0] | src[1] | src[2] | src[3]) == 0:
         return
@@ -242,7 +274,7 @@ cdef inline void icmp6_error(
         return
     memcpy(target, src, 16)
     if src[0] >> 22 == 0xFE80U >> 6:
-        oif = p.iif
+        oif = link_of(host, p)
     memset(&key, 0, sizeof(key))
     memcpy(key.dst, target, 16)
     key.family = 6
@@ -318,8 +350,9 @@ cdef inline bint tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
     cdef Packet *answer
     cdef uint8_t *tcp
     cdef const uint8_t *old = p.transport
-    cdef uint32_t header, length
+    cdef uint32_t header, length, dst
     cdef uint8_t tos = 0
+    cdef OptionsEcho echo
     if p.field[<int>FIELD_PROTO] != IPPROTO_TCP or old == NULL or p.tail - old < 20:
         return False
     if old[13] & TCP_RST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
@@ -331,7 +364,13 @@ cdef inline bint tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
     if not attach:
         # A socket's answer has the segment's traffic class, a rule's has none; neither speaks of congestion.
         tos = <uint8_t>((p.net[1] if p.family == 4 else load16(p.net) >> 4) & 0xFC)
+    echo.options.length = 0
     header = 20 if p.family == 4 else 40
+    if p.family == 4 and not attach:
+        # A socket's answer has the segment's options, too.
+        if not options_echo(host, p, &echo):
+            return False
+        header += echo.options.length
     answer = packet_make(net, host, p.time, header + 20)
     if answer == NULL:
         return False
@@ -348,10 +387,11 @@ cdef inline bint tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
         store32(tcp + 8, load32(old + 4) + length)
         tcp[13] = TCP_RST | TCP_ACK
     if p.family == 4:
-        write_ip4(
-            answer, tos, 0, IP_DF, host.default_ttl, IPPROTO_TCP, load32(p.net + 16), load32(p.net + 12),
-        )
-        store_checksum(tcp + 16, checksum_fold(checksum_sum(tcp, 20, pseudo4(answer.net, IPPROTO_TCP, 20))))
+        dst = echo.options.nexthop if echo.options.length and echo.options.route else load32(p.net + 12)
+        write_ip4(answer, tos, 0, IP_DF, host.default_ttl, IPPROTO_TCP, load32(p.net + 16), dst)
+        # The pseudo header names who it is for in the end.
+        store_checksum(tcp + 16, checksum_fold(checksum_sum(tcp, 20, pseudo4(p.net, IPPROTO_TCP, 20))))
+        options_write(answer, &echo, load32(p.net + 12))
         packet_read4(answer)
     else:
         write_ip6(answer, tos, IPPROTO_TCP, 64, &p.field[<int>FIELD_DST], &p.field[<int>FIELD_SRC])
@@ -383,13 +423,16 @@ cdef inline bint tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
     return True
 
 
-# ---- echo ----------------------------------------------------------------------------------------------------------
+# ---- echo and timestamp --------------------------------------------------------------------------------------------
 
 cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
-    """Answer an echo request that reached the host: same id, sequence and data, the address asked is the source."""
+    """Answer an echo or a timestamp request that reached the host: same id, sequence and data, the address asked is the
+    source. Of a timestamp request the time of day takes the place of the last two words (RFC 792)."""
     cdef uint32_t length = <uint32_t>(p.tail - p.transport)
     cdef uint32_t header = 20 if p.family == 4 else 40
+    cdef uint32_t dst
     cdef uint32_t source[4]
+    cdef OptionsEcho echo
     cdef int32_t oif = -1
     cdef Packet *answer
     cdef uint8_t *icmp
@@ -407,20 +450,35 @@ cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
                 return
         elif not output_source(host, &key, source):
             return
+    if p.family == 4:
+        if not options_echo(host, p, &echo):
+            return
+        header += echo.options.length
+        if p.transport[0] == ICMP_TIMESTAMP:
+            length = 20
     answer = packet_make(net, host, p.time, header + length)
     if answer == NULL:
         return
     answer.missing = p.missing
     icmp = answer.net + header
-    memcpy(icmp, p.transport, length)
+    if p.family == 4 and p.transport[0] == ICMP_TIMESTAMP:
+        memcpy(icmp, p.transport, 12)
+        icmp[0] = ICMP_TIMESTAMP_REPLY
+        icmp[1] = 0
+        store32(icmp + 12, time_of_day(p.time))
+        store32(icmp + 16, time_of_day(p.time))
+        answer.missing = 0
+    else:
+        memcpy(icmp, p.transport, length)
+        icmp[0] = 0 if p.family == 4 else 129
     if p.family == 4:
-        icmp[0] = 0
         store16(icmp + 2, 0)
         store_checksum(icmp + 2, checksum_fold(checksum_sum(icmp, length, 0)))
-        write_ip4(answer, p.net[1], next_ip_id(host), 0, host.default_ttl, IPPROTO_ICMP, source[0], p.field[<int>FIELD_SRC])
+        dst = echo.options.nexthop if echo.options.route else p.field[<int>FIELD_SRC]
+        write_ip4(answer, p.net[1], 0, 0, host.default_ttl, IPPROTO_ICMP, source[0], dst)
+        options_write(answer, &echo, p.field[<int>FIELD_SRC])
         packet_read4(answer)
     else:
-        icmp[0] = 129
         write_ip6(answer, <uint8_t>p.field[<int>FIELD_TOS], IPPROTO_ICMPV6, 64, source, &p.field[<int>FIELD_SRC])
         icmp6_checksum_set(answer, icmp)
         packet_read6(answer)
@@ -431,7 +489,10 @@ cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
     if not route_answer(host, answer, oif):
         packet_give(net, answer)
         return
-    if p.family == 6:
+    if p.family == 4:
+        store16(answer.net + 4, next_ip_id(host))
+        ip4_checksum_set(answer.net)
+    else:
         # The stack cuts what its own socket sends.
         answer.ignore_df = 1
         answer.net[7] = <uint8_t>host.interfaces[answer.oif].hop_limit6

@@ -43,6 +43,7 @@ cdef struct Interface:
     uint8_t forwarding
     uint8_t rp_filter
     uint8_t accept_local
+    uint8_t accept_source_route
     uint8_t route_localnet
     uint8_t arp_ignore
     uint8_t arp_announce

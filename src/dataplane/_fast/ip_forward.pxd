@@ -2,14 +2,13 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
-from dataplane._fast.fib cimport RT_SCOPE_UNIVERSE, select_source4
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.icmp cimport (
-    ICMP6_PACKET_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, ICMP_REDIRECT, ICMP_TIME_EXCEEDED,
-    icmp4_error, icmp6_error,
+    ICMP6_PACKET_TOO_BIG, ICMP6_TIME_EXCEEDED, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, ICMP_REDIRECT,
+    ICMP_SOURCE_ROUTE_FAILED, ICMP_TIME_EXCEEDED, icmp4_error, icmp6_error,
 )
 from dataplane._fast.interface cimport Interface
-from dataplane._fast.options cimport record_route
+from dataplane._fast.options cimport options_forward
 from dataplane._fast.ndisc cimport nd_redirect
 from dataplane._fast.network cimport Host, Network, STAGE_END, STAGE_POSTROUTING, Stage, drop
 from dataplane._fast.packet cimport (
@@ -30,6 +29,10 @@ cdef inline Stage ip4_forward(Network *net, Host *host, Packet *p) noexcept nogi
     if header[8] <= 1:
         icmp4_error(net, host, p, ICMP_TIME_EXCEEDED, 0, 0)
         return drop(net, host, p, Reason.TTL_EXCEEDED)
+    if p.options.length and p.options.strict and not p.onlink:
+        # A strict route allows no gateway that it does not name.
+        icmp4_error(net, host, p, ICMP_DEST_UNREACH, ICMP_SOURCE_ROUTE_FAILED, 0)
+        return drop(net, host, p, Reason.NOT_SPECIFIED)
     mtu = packet_mtu(host, p)
     if p.field[<int>FIELD_LENGTH] > mtu and load16(header + 6) & IP_DF:
         # A packet that was put together is measured by its largest piece.
@@ -43,7 +46,7 @@ cdef inline Stage ip4_forward(Network *net, Host *host, Packet *p) noexcept nogi
     if p.skip_hook:
         # ip_rt_send_redirect: the sender could reach the next hop itself.
         p.skip_hook = 0
-        if redirect_allow(host, &p.field[<int>FIELD_SRC], p.time):
+        if not (p.options.length and p.options.route) and redirect_allow(host, &p.field[<int>FIELD_SRC], p.time):
             icmp4_error(net, host, p, ICMP_REDIRECT, 1, p.nexthop[0])
     return STAGE_POSTROUTING
 
@@ -81,12 +84,10 @@ cdef inline Stage ip6_forward(Network *net, Host *host, Packet *p) noexcept nogi
 
 cdef inline Stage ip_forward(Network *net, Host *host, Packet *p) noexcept nogil:
     cdef Stage stage = ip4_forward(net, host, p) if p.family == 4 else ip6_forward(net, host, p)
-    cdef uint32_t address[4]
     if stage != STAGE_POSTROUTING:
         return stage
     if run_hook(net, host, p, HOOK_FORWARD) != HOOK_VERDICT_ACCEPT:
         return STAGE_END
-    if p.family == 4 and p.net[0] & 15 > 5:
-        if select_source4(&host.fib, p.oif, p.nexthop, RT_SCOPE_UNIVERSE, address):
-            record_route(p.net, address[0])
+    if p.family == 4 and p.options.length:
+        options_forward(host, p)
     return stage

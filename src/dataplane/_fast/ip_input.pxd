@@ -5,14 +5,14 @@ Sources: net/ipv4/ip_input.c, net/ipv6/ip6_input.c, net/ipv4/icmp.c, net/ipv6/ic
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from dataplane._fast.defrag cimport ip4_defrag, ip6_local_defrag
+from dataplane._fast.defrag cimport ip4_defrag
 from dataplane._fast.discovery cimport arp_receive, nd_receive
 from dataplane._fast.fib cimport ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_on
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
 from dataplane._fast.icmp cimport (
     ICMP6_DEST_UNREACH, ICMP6_PACKET_TOO_BIG, ICMP6_PARAMETER_PROBLEM, ICMP6_PORT_UNREACH, ICMP_DEST_UNREACH,
-    ICMP_FRAG_NEEDED, ICMP_PORT_UNREACH, ICMP_PROT_UNREACH, echo_reply, icmp4_error, icmp6_error, icmp_unreachable, tcp_reset,
-    transport_checksum_good,
+    ICMP_FRAG_NEEDED, ICMP_PORT_UNREACH, ICMP_PROT_UNREACH, ICMP_TIMESTAMP, echo_reply, icmp4_error, icmp6_error,
+    icmp_unreachable, tcp_reset, transport_checksum_good,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
 from dataplane._fast.network cimport (
@@ -21,18 +21,19 @@ from dataplane._fast.network cimport (
 )
 from dataplane._fast.packet cimport (
     BRIDGE_SEEN, FIELD_DST, FIELD_ICMP, FIELD_L4, FIELD_PROTO, FIELD_SRC, HOOK_INPUT, HOOK_PREROUTING,
-    PACKET_HOST, PACKET_LOOPBACK, PACKET_OTHERHOST, Packet, ip6_extension, ip6_summed, ip6_transport, packet_pull,
+    PACKET_HOST, PACKET_LOOPBACK, PACKET_OTHERHOST, Packet, ip6_chain_broken, ip6_summed, ip6_transport, packet_pull,
     packet_read4, packet_read6,
 )
 from dataplane._fast.peer cimport route_error_allow
 from dataplane._fast.pmtu cimport path_mtu_told
 from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.reassembly cimport FRAGMENT_USER_LOCAL
-from dataplane._fast.options cimport has_source_route
+from dataplane._fast.options_input cimport options_input
 from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, SILENT, route_input4, route_input6
 from dataplane._fast.track cimport ct_release
 from dataplane._fast.vlan cimport vlan_tag, vlan_untag
 from dataplane._fast.vxlan cimport vxlan_listens, vxlan_quoted
+from dataplane._fast.ip6_headers cimport ip6_headers
 from dataplane._fast.ip6_options cimport hop_options
 from dataplane._fast.rule_socket cimport socket_listens
 from dataplane._fast.wire cimport (
@@ -66,6 +67,7 @@ cdef inline Reason ip4_check(Packet *p) noexcept nogil:
         if p.missing:
             p.missing = p.missing - <uint32_t>(room - total) if p.missing > room - total else 0
         p.tail = net + total
+    p.options.length = 0
     packet_read4(p)
     return Reason.NOT_DROPPED
 
@@ -97,6 +99,7 @@ cdef inline Reason ip6_check(Host *host, Packet *p) noexcept nogil:
     cdef uint32_t *dst = &p.field[<int>FIELD_DST]
     if reason != Reason.NOT_DROPPED:
         return reason
+    p.whole_at = 0
     if p.iif >= 0 and host.interfaces[p.iif].kind != LINK_LOOPBACK:
         # ::1 stays inside a host (RFC 4291, 2.5.3), and so do interface-local groups.
         if (src[0] | src[1] | src[2]) == 0 and src[3] == 1:
@@ -166,10 +169,9 @@ cdef inline Stage ip_route_input(Network *net, Host *host, Packet *p) noexcept n
         if host.early_demux and host.interfaces[p.iif].kind != LINK_LOOPBACK:
             packet_pull(p, p.transport + 20)    # tcp_v4_early_demux: a socket is looked for before the route
     if p.family == 4:
-        if p.net[0] & 15 > 5 and has_source_route(p.net):
-            # accept_source_route is off on any host that forwards for pods; turning it on is not modelled.
-            return drop(net, host, p, Reason.NOT_SPECIFIED)
         route_input4(host, p, &route)
+        if p.net[0] & 15 > 5 and route.action != INPUT_DROP and not options_input(net, host, p, &route):
+            return STAGE_END
     else:
         route_input6(host, p, &route)
     if route.action == INPUT_DROP:
@@ -258,14 +260,18 @@ cdef inline Stage icmp_deliver(Network *net, Host *host, Packet *p) noexcept nog
                 path_mtu_told(&host.fib, 4, p.transport + 8, 0 if host.no_pmtu_disc else load16(p.transport + 6), p.time)
         if (p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST) and kind not in (8, 13, 17, 18):
             return drop(net, host, p, Reason.NO_SOCKET)     # RFC 1122, 3.2.2.6 and 3.2.2.8
-        if kind == 8 and not host.accept_all:
+        if (kind == 8 or kind == ICMP_TIMESTAMP) and not host.accept_all:
             if p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
                 if host.icmp_echo_ignore_broadcasts:
                     return drop(net, host, p, Reason.NO_SOCKET)
-            if not host.icmp_echo_ignore_all:
+            if kind == ICMP_TIMESTAMP and length < 12:
+                return drop(net, host, p, Reason.PKT_TOO_SMALL)
+            if kind == ICMP_TIMESTAMP or not host.icmp_echo_ignore_all:
                 echo_reply(net, host, p)
                 return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
     else:
+        if 1 <= kind <= 4 and length >= 8 + 40 and ip6_chain_broken(p.transport + 8, p.tail):
+            return drop(net, host, p, Reason.IPV6_BAD_EXTHDR)
         if kind == ICMP6_PACKET_TOO_BIG and length >= 8 + 40 and minds_its_path(host, 6, p.transport + 8, p.tail):
             path_mtu_told(&host.fib, 6, p.transport + 8, load32(p.transport + 4), p.time)
         if kind >= 133 and kind <= 137:
@@ -283,7 +289,7 @@ cdef inline bint proto_delivered(uint8_t family, uint32_t proto) noexcept nogil:
     """Whether somebody reads what follows the header; of other protocols nobody looks whether it is whole."""
     if proto == IPPROTO_TCP or proto == IPPROTO_UDP or proto == IPPROTO_UDPLITE:
         return True
-    return proto == IPPROTO_ICMP if family == 4 else proto == IPPROTO_ICMPV6 or ip6_extension(proto)
+    return proto == (IPPROTO_ICMP if family == 4 else IPPROTO_ICMPV6)
 
 
 cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept nogil:
@@ -291,12 +297,13 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
     cdef uint32_t proto
     cdef uint32_t length, at
     cdef bint group = p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST
-    if p.family == 6 and p.transport != p.net + 40 and not ip6_local_defrag(net, host, p):
+    cdef uint32_t named = 6
+    if p.family == 6 and p.transport != p.net + 40 and not ip6_headers(net, host, p, &named):
         return STAGE_END
     proto = p.field[<int>FIELD_PROTO]
+    if proto == IPPROTO_NONE and p.family == 6:
+        return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
     if (p.transport == NULL or not p.field[<int>FIELD_L4]) and proto_delivered(p.family, proto):
-        if proto == IPPROTO_NONE:
-            return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
         return drop(net, host, p, Reason.PKT_TOO_SMALL)
     if proto == IPPROTO_UDP:
         length = load16(p.transport + 4)
@@ -341,5 +348,5 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
         if not group:
             icmp4_error(net, host, p, ICMP_DEST_UNREACH, ICMP_PROT_UNREACH, 0)
     else:
-        icmp6_error(net, host, p, ICMP6_PARAMETER_PROBLEM, 1, 6)
+        icmp6_error(net, host, p, ICMP6_PARAMETER_PROBLEM, 1, named)
     return drop(net, host, p, Reason.IP_NOPROTO)

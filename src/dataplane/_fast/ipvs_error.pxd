@@ -107,6 +107,7 @@ cdef inline IpvsVerdict tunnel_error(Network *net, Host *host, Packet *p, IpvsCo
             finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
             return IPVS_ENDED
     p.net = inner
+    p.options.length = 0
     packet_read4(p)
     icmp4_error(net, host, p, kind, code, info)
     # What was left of the error counts, besides the one that is sent.

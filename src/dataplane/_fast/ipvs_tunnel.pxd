@@ -92,5 +92,6 @@ cdef inline bint tunnel_wrap(Host *host, Packet *p, const IpvsConn *c, const uin
             pseudo4(p.net, IPPROTO_UDP, length) if outer == 20 else pseudo6(p.net, IPPROTO_UDP, length)))))
         if load16(at + 6) == 0:
             store16(at + 6, 0xFFFFU)
+    p.options.length = 0
     packet_read(p)
     return True

@@ -439,6 +439,7 @@ cdef inline NatStep nat_rewrite(Packet *p, Hook hook) noexcept nogil:
     cdef bint source = source_manip(hook)
     cdef Conn *c = p.ct
     cdef const Tuple *other = &c.tuple[0 if is_reply(p) else 1]
+    cdef uint8_t *transport = p.transport
     cdef uint16_t key
     if not c.status & manip_status(p, source):
         return NAT_ACCEPT
@@ -446,7 +447,9 @@ cdef inline NatStep nat_rewrite(Packet *p, Hook hook) noexcept nogil:
         key = other.dport if source else other.sport
     else:
         key = other.sport
-    if not manip(p.net, p.family, other.proto, p.transport, p.tail, source, answered(other, source), key):
+    if p.transport == NULL and p.family == 6:
+        transport = p.tail      # extension headers that are longer than the packet
+    if not manip(p.net, p.family, other.proto, transport, p.tail, source, answered(other, source), key):
         return NAT_DROP
     refresh_fields(p, source, answered(other, source), key)
     manip_pull(p, other.proto, p.transport)

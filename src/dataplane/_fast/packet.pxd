@@ -77,6 +77,21 @@ cdef struct Cut:
     uint32_t length
     uint32_t missing
 
+cdef struct IpOptions:
+    # What a host read in the IPv4 options of a packet, and still has to do: offsets from the IP header, 0 where there is none.
+    uint8_t length          # of all options; 0: none, or nobody has looked
+    uint8_t record          # record route
+    uint8_t stamp           # timestamp
+    uint8_t route           # loose or strict source route
+    uint8_t cipso
+    uint8_t strict
+    uint8_t hit             # the source route leads on to `nexthop`
+    uint8_t changed         # the header's checksum does not hold any more
+    uint8_t record_address  # an address is to be written as it leaves
+    uint8_t stamp_address
+    uint8_t stamp_time
+    uint32_t nexthop        # of an answer: the first hop of its source route
+
 cdef struct Packet:
     # bytes: head <= mac <= net <= transport <= tail <= end
     uint8_t *head           # lowest byte that encapsulation may use
@@ -120,6 +135,8 @@ cdef struct Packet:
     uint8_t icmp_sockets    # of this host that are busy sending it: 1 IPv4, 2 IPv6; they cannot send another meanwhile
     uint8_t socketed        # a socket sends it, and hears what it says to a group
     uint8_t ignore_df       # it was put together here, and may be cut again whatever its header says
+    IpOptions options       # of IPv4, read by this host
+    uint16_t whole_at       # of IPv6 that connection tracking put together: where its fragment header stood; 0
     # bridge
     int32_t physin          # slot of the bridge port, or -1
     int32_t physout
@@ -251,6 +268,13 @@ cdef inline uint8_t *ip6_transport(
             break
     proto[0] = following
     return NULL
+
+
+cdef inline bint ip6_chain_broken(const uint8_t *net, const uint8_t *tail) noexcept nogil:
+    """Whether the extension headers end in the middle of one, or say that nothing follows (ipv6_skip_exthdr)."""
+    cdef uint8_t proto = 0
+    cdef uint16_t fragment = 0
+    return ip6_transport(net, tail, &proto, &fragment) == NULL and not fragment & 0xFFF8 and ip6_extension(proto)
 
 
 cdef inline void packet_read6(Packet *p) noexcept nogil:

@@ -16,6 +16,7 @@ from dataplane._fast.network cimport (
     Host, Network, STAGE_BRIDGE_RESUME, STAGE_END, STAGE_FINISH_OUTPUT, Stage, TIMER_NEIGHBOUR, drop, packet_own, record,
     spawn, timer_add,
 )
+from dataplane._fast.options cimport options_read
 from dataplane._fast.packet cimport BRIDGE_DNAT, FIELD_SRC, Packet
 from dataplane._fast.reason cimport Reason, Verdict
 
@@ -63,7 +64,8 @@ cdef inline void neighbour_fail(Network *net, Host *host, Neighbour *n) noexcept
     while p != NULL:
         p.icmp_sockets = 0
         p.time = net.now
-        icmp_unreachable(net, host, p, ICMP_HOST_UNREACH, ICMP6_ADDRESS_UNREACH)
+        if p.family == 6 or p.net[0] & 15 == 5 or not options_read(host, p, p.oif):
+            icmp_unreachable(net, host, p, ICMP_HOST_UNREACH, ICMP6_ADDRESS_UNREACH)
         drop(net, host, p, Reason.NEIGH_FAILED)
         p = neighbour_dequeue(n)
 

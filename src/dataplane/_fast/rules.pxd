@@ -10,7 +10,7 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from dataplane._fast.packet cimport (
-    FIELD_CTSTATE, FIELD_FRAGMENT, FIELD_L4, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, Hook, Packet,
+    FIELD_CTSTATE, FIELD_FRAGMENT, FIELD_IIF, FIELD_L4, FIELD_LENGTH, FIELD_MARK, FIELD_OIF, FIELD_PROTO, Hook, Packet,
     ip6_extension,
 )
 from dataplane._fast.rule_event cimport (
@@ -26,9 +26,9 @@ from dataplane._fast.rule_target cimport (
     target_zone,
 )
 from dataplane._fast.ruleset cimport (
-    Chain, OP_WORD, Op, Rule, RuleSet, Run, TARGET_ACCEPT, TARGET_CONNMARK, TARGET_CONTINUE, TARGET_DROP, TARGET_GOTO,
-    TARGET_JUMP, TARGET_LOG, TARGET_MARK, TARGET_NETMAP, TARGET_NFLOG, TARGET_NOTRACK, TARGET_REJECT, TARGET_RETURN,
-    TARGET_SET, TARGET_TCPMSS, TARGET_TOS, TARGET_TRACE, TARGET_TTL, TARGET_ZONE, Table, TableKind, Target,
+    Chain, OP_ADDRESS, OP_BITMAP, OP_WORD, Op, Rule, RuleSet, Run, TARGET_ACCEPT, TARGET_CONNMARK, TARGET_CONTINUE,
+    TARGET_DROP, TARGET_GOTO, TARGET_JUMP, TARGET_LOG, TARGET_MARK, TARGET_NETMAP, TARGET_NFLOG, TARGET_NOTRACK,
+    TARGET_REJECT, TARGET_RETURN, TARGET_SET, TARGET_TCPMSS, TARGET_TOS, TARGET_TRACE, TARGET_TTL, TARGET_ZONE, Table, TableKind, Target,
 )
 
 from dataplane._fast.wire cimport IPPROTO_NONE
@@ -116,18 +116,28 @@ cdef inline bint chain_broken(const Packet *p) noexcept nogil:
     return p.family == 6 and p.transport == NULL and proto != IPPROTO_NONE and ip6_extension(proto)
 
 
+cdef inline bint asks_header(const Op *op) noexcept nogil:
+    """Whether a test is of the rule itself and not of one of its matches: addresses and interfaces."""
+    if op.kind != OP_WORD and op.kind != OP_ADDRESS and op.kind != OP_BITMAP:
+        return False
+    return op.field < FIELD_PROTO or op.field == FIELD_IIF or op.field == FIELD_OIF
+
+
 cdef inline uint8_t broken_matches(
     RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context,
 ) noexcept nogil:
-    """rest_matches, of a packet whose chain of extension headers is broken: who asks for its protocol drops it
-    (ip6_packet_match)."""
-    cdef uint8_t answer = YES
-    while op < end and answer == YES:
-        if op.kind == OP_WORD and op.field == FIELD_PROTO:
-            return DROP
-        answer = rest_matches(rules, op, op + 1, p, context)
+    """rest_matches, of a packet whose chain of extension headers is broken: who asks for its protocol drops it, if addresses
+    and interfaces are right, whatever else the rule asks (ip6_packet_match)."""
+    cdef const Op *at = op
+    while at < end and not (at.kind == OP_WORD and at.field == FIELD_PROTO):
+        at += 1
+    if at == end:
+        return rest_matches(rules, op, end, p, context)
+    while op < end:
+        if asks_header(op) and rest_matches(rules, op, op + 1, p, context) != YES:
+            return NO
         op += 1
-    return answer
+    return DROP
 
 
 cdef inline bint act(
@@ -180,8 +190,8 @@ cdef inline uint8_t rules_run(
     cdef uint8_t answer, kind, policy
     cdef bint traced, late = False
     # Without a readable transport header the order of the tests counts: one of them may drop the packet outright.
-    cdef bint careful = field[<int>FIELD_L4] == 0 and field[<int>FIELD_FRAGMENT] <= 1
-    cdef bint broken = careful and chain_broken(p)
+    cdef bint broken = field[<int>FIELD_L4] == 0 and chain_broken(p)
+    cdef bint careful = field[<int>FIELD_L4] == 0 and (broken or field[<int>FIELD_FRAGMENT] <= 1)
     if base < 0:
         return RULE_ACCEPT
     if tables.uses_state:

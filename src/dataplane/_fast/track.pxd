@@ -100,18 +100,23 @@ cdef inline bint tuple_keys(Tuple *tuple, uint8_t proto, const uint8_t *transpor
     return True
 
 
+cdef inline bint trackable_beyond(uint32_t proto) noexcept nogil:
+    """Of IPv6 whose last extension header says that it is longer than the packet, a protocol without a header to be read is
+    tracked nevertheless."""
+    return not (ip6_extension(proto) or has_ports(<uint8_t>proto) or proto == IPPROTO_ICMP or proto == IPPROTO_ICMPV6)
+
+
 cdef inline bint packet_tuple(const Packet *p, Tuple *tuple) noexcept nogil:
     """The packet's tuple; False when its transport header is not there."""
-    if not p.field[<int>FIELD_L4] or p.transport == NULL:
-        return False
+    cdef const uint8_t *at = p.transport if p.transport != NULL else p.tail
     memcpy(tuple.src, &p.field[<int>FIELD_SRC], 16)
     memcpy(tuple.dst, &p.field[<int>FIELD_DST], 16)
     tuple.zone = 0
     tuple.proto = <uint8_t>p.field[<int>FIELD_PROTO]
     tuple.family = p.family
-    if p.tail - p.transport < 8 and (has_ports(tuple.proto) or tuple.proto == IPPROTO_ICMP or tuple.proto == IPPROTO_ICMPV6):
+    if p.tail - at < 8 and (has_ports(tuple.proto) or tuple.proto == IPPROTO_ICMP or tuple.proto == IPPROTO_ICMPV6):
         return False
-    return tuple_keys(tuple, tuple.proto, p.transport, p.tail)
+    return tuple_keys(tuple, tuple.proto, at, p.tail)
 
 
 cdef inline bint quoted_tuple(
@@ -137,8 +142,7 @@ cdef inline bint quoted_tuple(
         load_address6(net + 24, tuple.dst)
         transport[0] = ip6_transport(net, tail, &proto, &fragment)
         if transport[0] == NULL:
-            # Headers may reach beyond what is quoted: a protocol without keys needs nothing of what follows.
-            if fragment & 0xFFF8 or ip6_extension(proto):
+            if fragment & 0xFFF8 or not trackable_beyond(proto):
                 return False
             transport[0] = tail
     tuple.proto = proto
@@ -350,7 +354,8 @@ cdef inline int ct_in(Conntrack *t, Packet *p, Hook hook) noexcept nogil:
     memset(&p.zone, 0, sizeof(Zone))
     if zone.flags & ZONE_BY_MARK:
         zone.id = <uint16_t>p.field[<int>FIELD_MARK]
-    if p.transport == NULL or not p.field[<int>FIELD_L4] or p.field[<int>FIELD_FRAGMENT]:
+    if p.field[<int>FIELD_FRAGMENT] or (
+            not p.field[<int>FIELD_L4] and (p.family == 4 or p.transport != NULL or not trackable_beyond(proto))):
         t.invalid += 1
         return CT_ACCEPT
     if proto == (IPPROTO_ICMP if p.family == 4 else IPPROTO_ICMPV6):

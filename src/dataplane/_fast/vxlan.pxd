@@ -272,14 +272,15 @@ cdef inline Stage vxlan_encapsulate(
                 store16(udp + 6, 0xFFFFU)
         packet_read6(p)
         p.ethertype = ETH_P_IPV6
+    p.iif = -1
     route_take(host, p, &result)
     p.depth += 1
-    p.iif = -1
     p.physin = p.physout = -1
     p.bridge_state = BRIDGE_NONE
     p.frag_size = 0
     p.cut_count = 0
     p.ignore_df = 0
+    p.options.length = 0
     p.type = PACKET_HOST
     return STAGE_LOCAL_OUT
 

@@ -215,6 +215,10 @@ def _link(
         forwarding=_forwarding4(config, name),
         rp_filter=_both(config, name, "rp_filter"),
         accept_local=bool(_both(config, name, "accept_local")),
+        accept_source_route=bool(
+            _number(config, "net.ipv4.conf.all.accept_source_route", 0)
+            and _of_interface(config, 4, name, "accept_source_route", 1)
+        ),
         route_localnet=bool(_both(config, name, "route_localnet")),
         arp_ignore=_both(config, name, "arp_ignore"),
         arp_announce=_both(config, name, "arp_announce"),

@@ -117,7 +117,7 @@ def _span(low: int, high: int, invert: bool) -> tuple[int, int] | None:
 def _word(word: int, low: int, high: int, mask: int = ANY, invert: bool = False) -> Iterator[OpRow]:
     span = _span(low, high, invert)
     if span is None:
-        yield (OpKind.OP_WORD, 0, 0, 0, 0, 1, 0)  # 0 - 1 <= 0 never holds
+        yield (OpKind.OP_WORD, word, 0, 0, 0, 1, 0)  # 0 - 1 <= 0 never holds
     elif span != (0, ANY) and not (mask == 0 and (0 - span[0]) & ANY <= span[1]):
         yield (OpKind.OP_WORD, word, 0, 0, mask, *span)
 

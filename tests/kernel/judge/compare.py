@@ -12,7 +12,8 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
 
 from judge.random_masks import tunnels_joined, without_choices
-from judge.recording import Frame, Recording, Step
+from judge.recording import Frame, Recording, Step, decode
+from judge.times import without_times
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ MASKS: dict[str, Callable[[Packet], None]] = {
     "flow label": _clear(IPv6, "fl"),
     "time left": lambda packet: None,  # of connections of IPVS
     "ipv6 fragment id": _clear(IPv6ExtHdrFragment, "id"),
+    "time of day": lambda packet: None,  # see judge/times.py
 }
 
 
@@ -73,9 +75,10 @@ def masked(frame: Frame, masks: Iterable[str]) -> bytes:
     names = list(masks)
     if names == ["chosen"]:
         return without_choices(frame.data) if frame.ethernet else frame.data
-    if not names:
-        return frame.data
-    packet = frame.packet
+    data = without_times(frame.data) if "time of day" in names and frame.ethernet else frame.data
+    if set(names) <= {"time of day"}:
+        return data
+    packet = decode(data, frame.ethernet)
     for name in names:
         MASKS[name](packet)
     return bytes(packet)

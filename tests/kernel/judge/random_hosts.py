@@ -32,6 +32,7 @@ class Drawn:
     listening: list[tuple[str, int]] = field(default_factory=list)
     # VXLAN: (underlay port's place, the node's outer address, the inner MAC addresses here and there)
     tunnel: Tunnel | None = None
+    source_routes: bool = False  # whether senders use them
 
     def targets(self, family: int) -> list[str]:
         """Every address that somebody has, or nobody."""
@@ -246,6 +247,13 @@ def _settings(random: Random, drawn: Drawn) -> None:
         ("net.bridge.bridge-nf-call-ip6tables", "0", 0.15),
         ("net.bridge.bridge-nf-call-arptables", "0", 0.1),
     ]
+    drawn.source_routes = random.random() < 0.3
+    if drawn.source_routes and random.random() < 0.8:
+        for name in ("all", *(name.replace(".", "/") for name in drawn.interfaces)):
+            lines.append(f"sysctl net.ipv4.conf.{name}.accept_source_route = 1")
+    for name in ("all", *(name.replace(".", "/") for name in drawn.interfaces)):
+        if random.random() < 0.03:
+            lines.append(f"sysctl net.ipv6.conf.{name}.accept_source_route = {random.choice([0, 1])}")
     lines += [f"sysctl {name} = {value}" for name, value, chance in sometimes if random.random() < chance]
     if random.random() < 0.1:
         lines += [f"sysctl net.netfilter.nf_conntrack_{name} = {random.choice([1, 2])}" for name in TIMEOUTS]

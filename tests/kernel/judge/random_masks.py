@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from judge.random_wire import ICMP, IDS, LABELS, UDP, total
+from judge.random_wire import FRAGMENT_IDS, ICMP, IDS, LABELS, UDP, total
+from judge.times import without_times4
 
 TUNNELS = (4789, 8472)
 FRAGMENT = 44
+REPEATED = (0, 43, 60)
 
 
 _TUNNEL = re.compile(r"^(ipv[46] +\d+ udp +\d+ )(\d+)( .*? dport=(?:4789|8472) .*)$")
@@ -56,7 +58,7 @@ def without_choices(frame: bytes) -> bytes:
     if kind == b"\x81\x00":
         place, kind = 18, frame[16:18]
     if kind == b"\x08\x00":
-        return frame[:place] + _ip4(frame[place:])
+        return frame[:place] + without_times4(_ip4(frame[place:]))
     if kind == b"\x86\xdd":
         return frame[:place] + _ip6(frame[place:])
     return frame
@@ -89,11 +91,24 @@ def _ip6(data: bytes) -> bytes:
     label = int.from_bytes(header[1:4], "big") & 0xFFFFF
     if label not in LABELS:
         header[1:4] = (int.from_bytes(header[1:4], "big") & 0xF00000 | 1).to_bytes(3, "big")
-    if header[6] == FRAGMENT and len(body) >= 8:
-        body = body[:4] + b"\0\0\0\1" + body[8:]  # only the node cuts
+    body = _fragment_id(header[6], body)
     if header[6] == UDP:
         body = _tunnel(body, bytes(header[8:40]))
     return bytes(header) + body
+
+
+def _fragment_id(following: int, body: bytes) -> bytes:
+    """A fragment header of the node's own, behind the headers that every fragment repeats."""
+    at = 0
+    while following in REPEATED and len(body) >= at + 8:
+        following, at = body[at], at + 8 + 8 * body[at + 1]
+    if (
+        following == FRAGMENT
+        and len(body) >= at + 8
+        and int.from_bytes(body[at + 4 : at + 8], "big") not in FRAGMENT_IDS
+    ):
+        return body[: at + 4] + b"\0\0\0\1" + body[at + 8 :]
+    return body
 
 
 def _tunnel(body: bytes, addresses: bytes) -> bytes:

@@ -10,6 +10,7 @@ from collections import deque
 from random import Random
 
 from judge.random_cut import cut
+from judge.random_headers import extensions, options
 from judge.random_hosts import PORTS, Drawn, Place
 from judge.random_masks import TUNNELS
 from judge.random_wire import (
@@ -37,11 +38,6 @@ from judge.random_wire import (
     udp,
 )
 from judge.recording import Frame
-
-# What the emulator does not do yet is not drawn.
-OPTIONS_DRAWN = EXTENSIONS_DRAWN = False
-EXTENSIONS = (0, 43, 44, 51, 59, 60)
-REDIRECTS6_DRAWN = True
 
 Shot = tuple[str, bytes]  # a port of the node and a frame; "" and an IP packet of the node's own
 
@@ -124,8 +120,6 @@ class Talk:
             random.random() < 0.2
         ) else 20000 + 1000 * place.number + random.randrange(1000)  # fmt: skip
         target = random.choice(self.drawn.targets(family))
-        while family == 6 and not REDIRECTS6_DRAWN and self._same_link(place, target):
-            target = random.choice(self.drawn.targets(family))
         if random.random() < 0.02:
             target = random.choice(
                 [
@@ -165,9 +159,6 @@ class Talk:
         )
         return "", data
 
-    def _same_link(self, place: Place, target: str) -> bool:
-        return any(target == other.addresses[6][0] for other in self.drawn.places if other.gateway == place.gateway)
-
     # ---- packets ----------------------------------------------------------------------------------------------------
 
     def _data(self) -> bytes:
@@ -200,7 +191,7 @@ class Talk:
                 chunk = b"\x01\0\0\x14" + bytes([0, 0, 0, 9, 0, 0, 16, 0, 0, 1, 0, 1, 0, 0, 0, 1])
             body = sctp(sport, dport, 0 if chunk[0] == 1 else 9, chunk)
         elif protocol in (ICMP, ICMPV6):
-            kinds = [8, 8, 8, 0, 17] if protocol == ICMP else [128, 128, 128, 129]
+            kinds = [8, 8, 8, 0, 13, 17] if protocol == ICMP else [128, 128, 128, 129]
             kind = random.choice(kinds)
             body = struct.pack("!BBHHH", kind, 0, 0, sport, random.randrange(4)) + data
         elif protocol == 47:
@@ -332,9 +323,7 @@ class Talk:
         )
         if random.random() < 0.02:  # and one in the header
             index, bit = random.randrange(20 if family == 4 else 8), 1 << random.randrange(8)
-            fallen = data[index] ^ bit
-            if family == 4 or index != 6 or fallen not in EXTENSIONS:
-                data = data[:index] + bytes([fallen]) + data[index + 1 :]
+            data = data[:index] + bytes([data[index] ^ bit]) + data[index + 1 :]
         gateway = place.gateway
         if random.random() < 0.02:
             gateway = random.choice([BROADCAST, MULTICAST if family == 4 else "33:33:00:00:00:01", "02:00:00:00:00:99"])
@@ -352,11 +341,14 @@ class Talk:
 
     def _four(self, source: str, target: str, protocol: int, body: bytes, ttl: int, tos: int) -> bytes:
         random = self.random
-        options = b""
-        if OPTIONS_DRAWN and random.random() < 0.03:
-            options = random.choice(OPTIONS)
+        between = b""
+        if random.random() < 0.12:
+            named = [*self.drawn.own[4], *self.drawn.targets(4), "10.0.1.255", "127.0.0.1"]
+            between = options(random, named, self.drawn.source_routes)
         offset = random.choice([0, 0, 0, 0x4000])
-        data = ip4(source, target, protocol, body, ttl, tos, random.choice(IDS), offset, options)
+        if random.random() < 0.02:
+            offset = random.choice([0x2000, 0x2001, 1, 64, 0x1FFF, 0x8000])
+        data = ip4(source, target, protocol, body, ttl, tos, random.choice(IDS), offset, between)
         if random.random() < 0.01:
             data = data[:10] + b"\xde\xad" + data[12:]
         return data
@@ -364,14 +356,10 @@ class Talk:
     def _six(self, source: str, target: str, protocol: int, body: bytes, ttl: int, tos: int) -> bytes:
         random = self.random
         extra, first = b"", 0
-        if EXTENSIONS_DRAWN and random.random() < 0.04:
-            first = random.choice([0, 60, 43])
-            content = {0: bytes([1, 4, 0, 0, 0, 0]), 60: bytes([1, 4, 0, 0, 0, 0]), 43: bytes(6)}[first]
-            if first == 0 and random.random() < 0.4:
-                content = random.choice(
-                    [b"\x05\x02\0\0\x01\0", b"\x3e\x02\0\0\x01\0", b"\xbe\x02\0\0\x01\0", b"\xc2\x04\0\0\0\0"]
-                )
-            extra = bytes([protocol, 0]) + content
+        if random.random() < 0.12:
+            first, extra = extensions(random, protocol)
+            if random.random() < 0.08:  # all that is left ends in a header
+                extra, body = extra[: random.randrange(1, len(extra) + 1)], b""
         return ip6(source, target, protocol, body, ttl, tos, random.choice(LABELS), extra, first)
 
     def _neighbour(self) -> Shot:
@@ -421,14 +409,3 @@ class Talk:
         frame = mac(tunnel.inner_mac) + mac(tunnel.far_mac) + kind + inner
         body = udp(50000 + random.randrange(8), tunnel.port, flags + (vni << 8).to_bytes(4, "big") + frame)
         return self._fault(tunnel.place, 4, tunnel.place.addresses[4][0], tunnel.outer, UDP, body)
-
-
-OPTIONS = (
-    b"\x01\x01\x01\x01",
-    b"\x94\x04\0\0",  # router alert
-    b"\x07\x07\x04\0\0\0\0\0",  # record route
-    b"\x44\x08\x05\0\0\0\0\0",  # timestamp
-    b"\x83\x07\x04\x0a\0\x02\x02\0",  # loose source route
-    b"\x07\x03\x04\0",
-    b"\xff\x02\0\0",
-)

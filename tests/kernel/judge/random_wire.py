@@ -12,6 +12,7 @@ FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 # A sender of random cases has these only, so that any other was chosen by the node itself (see compare.MASKS).
 IDS = (0, 0x1234, 0xABCD, 0xFFFF)
 LABELS = (0, 0xABCDE, 0x12345)
+FRAGMENT_IDS = (7, 0xABCDEF01)
 
 
 @cache

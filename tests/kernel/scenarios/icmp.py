@@ -3,7 +3,7 @@
 from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import echo, icmp_error, network, transport
-from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_RR
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6Unknown, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
@@ -48,14 +48,6 @@ def echo_with_a_wrong_checksum(node: Node) -> None:
 
 
 @scenario()
-def echo_with_options(node: Node) -> None:
-    """Options of the request come back in the answer: record route gets the node's address once."""
-    client, _ = node.router()
-    client.send(echo(4), to=node.address("eth0"), options=[IPOption_NOP()]).only(client)
-    client.send(echo(4), to=node.address("eth0"), options=[IPOption_RR(routers=["0.0.0.0"] * 3)]).only(client)
-
-
-@scenario()
 def echo_to_broadcast_is_ignored(node: Node) -> None:
     """Echo requests to broadcast addresses get no answer by default."""
     client, _ = node.router()
@@ -95,13 +87,6 @@ def large_echo_is_fragmented_both_ways(node: Node) -> None:
     for part in whole.fragment(1480):
         out = client.send(part)
     assert len(out) == 3
-
-
-@scenario()
-def timestamp_request(node: Node) -> None:
-    """A timestamp request (type 13) is answered with the time of day; of a wrong code, it is not."""
-    client, _ = node.router()
-    assert not client.send(Raw(bytes.fromhex("0d01f2fd00010001") + bytes(12)), to=node.address("eth0"), proto=1)
 
 
 @scenario()
