@@ -92,9 +92,10 @@ cdef inline int32_t run_next(const RuleSet *rules, const Run *run, const Packet 
 
 
 cdef inline uint8_t rest_matches(
-    RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context,
+    RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context, bint nft,
 ) noexcept nogil:
-    """The tests from `op` on, in order, until one does not hold: NO, YES, DROP or DROP_LATE."""
+    """The tests from `op` on, in order, until one does not hold: NO, YES, DROP or DROP_LATE, which is DROP for nftables
+    (nft_match_eval)."""
     cdef uint8_t answer, late = YES
     while op < end:
         if op.kind == OP_WORD:
@@ -103,6 +104,8 @@ cdef inline uint8_t rest_matches(
         else:
             answer = op_other(rules, op, p, context)
             if answer == DROP_LATE:
+                if nft:
+                    return DROP
                 late = DROP_LATE
             elif answer != YES:
                 return answer if late == YES else DROP
@@ -117,15 +120,15 @@ cdef inline bint chain_broken(const Packet *p) noexcept nogil:
 
 
 cdef inline uint8_t broken_matches(
-    RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context,
+    RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context, bint nft,
 ) noexcept nogil:
     """rest_matches, of a packet whose chain of extension headers is broken: who asks for its protocol drops it
-    (ip6_packet_match)."""
+    (ip6_packet_match). For nftables such a packet has none, and no rule matches that asks (nft_meta_get_eval)."""
     cdef uint8_t answer = YES
     while op < end and answer == YES:
         if op.kind == OP_WORD and op.field == FIELD_PROTO:
-            return DROP
-        answer = rest_matches(rules, op, op + 1, p, context)
+            return NO if nft else DROP
+        answer = rest_matches(rules, op, op + 1, p, context, nft)
         op += 1
     return answer
 
@@ -198,9 +201,11 @@ cdef inline uint8_t rules_run(
             if rule.op_count != rule.skip or careful:
                 ops = rules.ops + rule.first_op
                 if broken:
-                    answer = broken_matches(rules, ops, ops + rule.op_count, p, context)
+                    answer = broken_matches(rules, ops, ops + rule.op_count, p, context, tables.nft)
                 else:
-                    answer = rest_matches(rules, ops if careful else ops + rule.skip, ops + rule.op_count, p, context)
+                    answer = rest_matches(
+                        rules, ops if careful else ops + rule.skip, ops + rule.op_count, p, context, tables.nft,
+                    )
                 if answer == DROP_LATE:
                     late = True
                 elif answer != YES:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from bisect import insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,9 @@ from dataplane.host.xtables.predicate import ANY, Shared
 
 Key = tuple[str, str]  # table, chain
 # Tests whose words are constants, whose first word is where these stand in the pool, and the last a place in the state.
-_PLAIN = (int(OpKind.OP_WORD), int(OpKind.OP_HEADER))
+_PLAIN = (int(OpKind.OP_WORD), int(OpKind.OP_HEADER), int(OpKind.OP_PAYLOAD))
 # Tests that remember by themselves: a rewritten rule begins anew.
-_OWN_MEMORY = (int(OpKind.OP_STATISTIC_NTH), int(OpKind.OP_LIMIT), int(OpKind.OP_CONNLIMIT))
+_OWN_MEMORY = tuple(map(int, (OpKind.OP_STATISTIC_NTH, OpKind.OP_LIMIT, OpKind.OP_NFT_LIMIT, OpKind.OP_CONNLIMIT)))
 _JUMPS = (int(TargetKind.TARGET_JUMP), int(TargetKind.TARGET_GOTO))
 NAMES_INTERFACE = re.compile(r"(?:^|\s)(?:-i|-o|--physdev-in|--physdev-out)\s+(\S+)")
 
@@ -86,6 +87,7 @@ class RunningRules:
         program = compiled.program
         self.compiled = compiled
         self.family = ruleset.family
+        self.backend = ruleset.backend
         self.slots = slots
         self.sets = sets
         self._before = ruleset
@@ -166,7 +168,7 @@ class RunningRules:
             own += sorted(name for name in by_table[before.name] if name not in built_in)
             chains = tuple(self._counted(before.name, name) for name in own)
             tables.append(Table(before.name, chains, before.comments, before.ending))
-        return Ruleset(self.family, tuple(tables), self._before.file, self._before.trailer)
+        return replace(self._before, tables=tuple(tables))
 
     def _counted(self, table: str, chain: str) -> Chain:
         number = self._numbers[table, chain]
@@ -219,7 +221,30 @@ class RunningRules:
             raise
         for key in deleted:
             self._delete(key)
+        if self.backend == "legacy":
+            self._replaced(set(written).union(deleted))
         self._adopt()
+
+    def _replaced(self, changed: Set[Key]) -> None:
+        """The legacy back end hands the kernel whole tables, with the counters that rules had: policies count from 0, and
+        what rules remember by themselves begins anew (checkentry of xt_limit, xt_statistic, xt_connlimit)."""
+        tables = {table for table, _ in changed}
+        for key, number in self._numbers.items():
+            if key[0] not in tables:
+                continue
+            self._policies.array[number] = 0
+            if self._forgetful and key not in changed and self._remembers(number):
+                self._write(key, self.chain(*key) or (), keep=True)
+
+    def _remembers(self, number: int) -> bool:
+        """Whether a rule of a chain has a memory of its own."""
+        row = self._chains.array[number]
+        first = int(row["first_rule"])
+        rules = self._rules.array[first : first + int(row["rule_count"])]
+        return any(
+            np.isin(self._ops.array[at : at + count]["kind"], _OWN_MEMORY).any()
+            for at, count in zip(rules["first_op"].tolist(), rules["op_count"].tolist(), strict=True)
+        )
 
     def interfaces_changed(self, slots: Mapping[str, int], names: Iterable[str]) -> None:
         """Interfaces of these names came or went; slots: all that there are now. Counters stay."""
@@ -543,7 +568,7 @@ class _Patch(Compiler):
     """Compiles rules by themselves, and places what they need behind what the host has."""
 
     def __init__(self, running: RunningRules, table: str) -> None:
-        super().__init__(Ruleset(running.family), running.slots, running.sets)
+        super().__init__(Ruleset(running.family, backend=running.backend), running.slots, running.sets)
         self.running = running
         self.kind = int(TABLES[table])
 

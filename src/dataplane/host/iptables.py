@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dataplane.errors import DumpError
+from dataplane.host.iptables_backend import DEFAULT, Backend, header, told
 from dataplane.host.iptables_rule import VERDICTS, Parsed, Specification, parse_rule, split
 from dataplane.host.xtables import target_names
 from dataplane.host.xtables.declare import Refused
@@ -91,13 +92,15 @@ class Table:
 class Ruleset:
     """All tables of one family (4 or 6).
 
-    file: where it was read from, for messages. trailer: the lines behind the last table.
+    file: where it was read from, for messages. trailer: the lines behind the last table. backend: who keeps the rules in
+    the kernel, "legacy" or "nft"; they differ in small things (iptables_backend.py).
     """
 
     family: int
     tables: tuple[Table, ...] = ()
     file: str = field(default="", compare=False)
     trailer: tuple[str, ...] = ()
+    backend: Backend = DEFAULT
 
     @classmethod
     def parse(cls, text: str, family: int, file: str = "iptables.save", *, complete: bool = True) -> Ruleset:
@@ -119,8 +122,10 @@ class Ruleset:
     def text(self, counters: bool = False) -> str:
         """As iptables-save prints it, with -c if `counters`. The counters of policies are always printed."""
         lines: list[str] = []
+        if self.tables and self.backend != (_told_by(self.comments) or DEFAULT):
+            lines.append(header(self.backend, self.family))
         for table in self.tables:
-            lines += table.comments
+            lines += (line for line in table.comments if told(line) in (None, self.backend))
             lines.append(f"*{table.name}")
             for chain in table.chains:
                 lines.append(f":{chain.name} {chain.policy or '-'} [{chain.packets}:{chain.bytes}]")
@@ -162,10 +167,20 @@ class Ruleset:
         return replace(self, tables=tuple(tables))
 
     @property
+    def comments(self) -> tuple[str, ...]:
+        """The lines before, between and behind the tables."""
+        return (*(line for table in self.tables for line in table.comments), *self.trailer)
+
+    @property
     def unmodelled(self) -> tuple[str, ...]:
         """What the tool says that it could not print: tables that only nft can read."""
-        lines = [*(line for table in self.tables for line in table.comments), *self.trailer]
-        return tuple(line.lstrip("# ") for line in lines if "incompatible" in line or "legacy tables present" in line)
+        return tuple(
+            line.lstrip("# ") for line in self.comments if "incompatible" in line or "legacy tables present" in line
+        )
+
+
+def _told_by(comments: Iterable[str]) -> Backend | None:
+    return next((backend for backend in map(told, comments) if backend), None)
 
 
 def _counted(rule: Rule, counters: Sequence[int]) -> Rule:
@@ -191,7 +206,7 @@ class _Reader:
         self.table = ""
         self.chains: dict[str, Chain] = {}
         self.rules: dict[str, list[Rule]] = {}
-        self.declared = False
+        self.backend: Backend | None = None
 
     def refuse(self, field: str, message: str) -> DumpError:
         return DumpError(self.file, f"line {self.line}", field, message)
@@ -212,12 +227,18 @@ class _Reader:
                 self.command(line)
         if self.table:
             raise self.refuse(f"*{self.table}", "the table has no COMMIT")
-        return Ruleset(self.family, tuple(self.tables), self.file, tuple(self.comments))
+        return Ruleset(self.family, tuple(self.tables), self.file, tuple(self.comments), self.backend or DEFAULT)
 
     def comment(self, line: str) -> None:
         if self.table:
             # Inside a table people write what they like, and iptables-save would not print it.
             return
+        backend = told(line)
+        if backend and self.backend and backend != self.backend:
+            raise self.refuse(
+                line, "another table is of the other back end; the rules of both at once are not modelled"
+            )
+        self.backend = backend or self.backend
         if self.tables and not self.comments and line.startswith("# Completed"):
             last = self.tables[-1]
             self.tables[-1] = replace(last, ending=(*last.ending, line))

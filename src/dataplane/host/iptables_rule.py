@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dataplane._fast.packet import Field
+from dataplane.host.iptables_backend import Backend
 from dataplane.host.xtables import find_match, find_target
 from dataplane.host.xtables.declare import Extension, Given, Match, Option, Refused, Scope, Target
 from dataplane.host.xtables.predicate import ANY, Address, Interface, Test, Word
@@ -106,11 +107,11 @@ class Specification:
             words.append(f"{'-g' if self.goto else '-j'} {self.jump}")
         return " ".join(words)
 
-    def tests(self) -> Iterator[Test]:
+    def tests(self, backend: Backend) -> Iterator[Test]:
         """What a packet must pass, in the kernel's order. Raises Refused for a match that is not evaluated."""
         yield from self.selector.tests()
         for match in self.matches:
-            yield from match.tests()
+            yield from match.native() if backend == "nft" else match.tests()
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------

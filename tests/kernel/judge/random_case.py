@@ -1,6 +1,7 @@
 """A case of the random judge as text: what sets the node up and what happens to it, one thing a line.
 
     # a comment
+    backend nft                              of iptables: nft or legacy, which a case has that does not say
     port eth0 02:00:00:00:00:01 mtu 1500     a port; `master cni0` puts it into a bridge
     ip -6 route add fd00:9::/64 via ...      a line of `ip`
     bridge fdb add ...                       a line of `bridge`
@@ -81,13 +82,17 @@ def take_steps(node: Node, lines: Iterable[str]) -> None:
 def scenario_of(name: str, shows: str, lines: Sequence[str]) -> Scenario:
     """A scenario that does what the lines say."""
     steps = [line for line in lines if line.startswith(STEPS)]
-    before = [line for line in lines if not line.startswith(STEPS)]
+    before = [line for line in lines if not line.startswith((*STEPS, "backend "))]
 
     def body(node: Node) -> None:
         set_up(node, before)
         take_steps(node, steps)
 
-    return Scenario(name, shows, 4, body, MASKS, "", "legacy")
+    return Scenario(name, shows, 4, body, MASKS, "", backend_of(lines))
+
+
+def backend_of(lines: Iterable[str]) -> str:
+    return next((line.split()[1] for line in lines if line.startswith("backend ")), "legacy")
 
 
 def steps_of(recording: Recording) -> list[str]:

@@ -23,6 +23,8 @@ from judge.random_talk import Talk
 from judge.recording import Frame, Recording, Step
 from judge.scenario import Kernel, Scenario
 
+BACKENDS = ("legacy", "nft")
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -36,17 +38,19 @@ def draw(kernel: Kernel, seed: int, packets: int, folder: Path) -> Outcome:
     """Draw a case, talk to the kernel, compare."""
     random = Random(seed)
     drawn = host(random)
-    lines = [*drawn.lines, *rules(random, drawn)]
+    backend = Random(~seed).choice(BACKENDS)
+    said = [*drawn.lines, *rules(random, drawn)]
+    lines = [f"backend {backend}", *said]
 
     def body(node: Node) -> None:
-        set_up(node, lines)
+        set_up(node, said)
         talk = Talk(random, drawn)
         for _ in range(packets):
             port, frame = talk.next()
             talk.saw(node.receive(port, frame) if port else node.send(frame))
         node.look()
 
-    recording = kernel.run(Scenario(f"random/{seed}", "", 4, body, MASKS, "", "legacy"), folder)
+    recording = kernel.run(Scenario(f"random/{seed}", "", 4, body, MASKS, "", backend), folder)
     return Outcome(seed, [*lines, *steps_of(recording)], _count(recording), against(recording))
 
 
