@@ -114,7 +114,8 @@ cdef inline uint8_t rest_matches(
 
 
 cdef inline bint chain_broken(const Packet *p) noexcept nogil:
-    """Whether the chain of IPv6 extension headers ends in the middle of one (ipv6_find_hdr)."""
+    """Whether the chain of IPv6 extension headers ends in the middle of one, or goes on in a later fragment
+    (ipv6_find_hdr)."""
     cdef uint32_t proto = p.field[<int>FIELD_PROTO]
     return p.family == 6 and p.transport == NULL and proto != IPPROTO_NONE and ip6_extension(proto)
 
@@ -183,8 +184,8 @@ cdef inline uint8_t rules_run(
     cdef uint8_t answer, kind, policy
     cdef bint traced, late = False
     # Without a readable transport header the order of the tests counts: one of them may drop the packet outright.
-    cdef bint careful = field[<int>FIELD_L4] == 0 and field[<int>FIELD_FRAGMENT] <= 1
-    cdef bint broken = careful and chain_broken(p)
+    cdef bint broken = field[<int>FIELD_L4] == 0 and chain_broken(p)
+    cdef bint careful = broken or (field[<int>FIELD_L4] == 0 and field[<int>FIELD_FRAGMENT] <= 1)
     if base < 0:
         return RULE_ACCEPT
     if tables.uses_state:

@@ -25,7 +25,8 @@ from dataplane._fast.rules import (
 from dataplane._fast.ruleset import OpKind, TableKind, TargetKind
 from dataplane.datapath.compile_sets import Sets
 from dataplane.errors import DumpError
-from dataplane.host.iptables import BUILT_IN, Rule, Ruleset, check
+from dataplane.host.iptables import BUILT_IN, Rule, Ruleset
+from dataplane.host.iptables_check import check
 from dataplane.host.iptables_rule import Specification
 from dataplane.host.xtables.declare import Refused
 from dataplane.host.xtables.predicate import (

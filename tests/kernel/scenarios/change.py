@@ -215,3 +215,35 @@ def memory_of_other_chains(node: Node) -> None:
 def memory_of_other_chains_legacy(node: Node) -> None:
     """A change begins limit, statistic and connlimit of the whole table anew, but not recent and hashlimit (legacy)."""
     remembering(node)
+
+
+def declared(node: Node) -> None:
+    """A built-in chain that an addition declares keeps its rules, and gets a policy with its counters."""
+    client, server = node.router()
+    node.rules("""
+        -A FORWARD -p udp --dport 80
+        -t mangle -A FORWARD -p udp
+    """)
+    client.send(UDP(sport=1, dport=80) / b"x", to=server).only(server)
+    node.change(
+        "*filter\n:FORWARD DROP [7:77]\n:NEW - [0:0]\n-A FORWARD -p udp --dport 81 -j NEW\n-A NEW -j ACCEPT\nCOMMIT\n"
+    )
+    client.send(UDP(sport=2, dport=80) / b"x", to=server)
+    client.send(UDP(sport=3, dport=81) / b"x", to=server).only(server)
+    # What is added to a chain that is not declared comes behind what it has.
+    node.change("*filter\n-A NEW -p tcp\n-A FORWARD -p udp -j ACCEPT\nCOMMIT\n")
+    client.send(UDP(sport=4, dport=80) / b"x", to=server).only(server)
+    node.change("*filter\n:FORWARD - [5:55]\nCOMMIT\n*mangle\nCOMMIT\n")
+    client.send(UDP(sport=5, dport=80) / b"x", to=server).only(server)
+
+
+@scenario(families=(4, 6), backend="nft")
+def declared_chains(node: Node) -> None:
+    """An addition that declares a built-in chain: its rules stay, its policy and its counters are set (nft)."""
+    declared(node)
+
+
+@scenario(families=(4, 6), backend="legacy")
+def declared_chains_legacy(node: Node) -> None:
+    """The same where `-` stands for the policy that it has: legacy does not even set counters then."""
+    declared(node)
