@@ -79,7 +79,9 @@ class LogListener:
 
 
 def emulated(host: Any) -> list[str]:
-    """The same of an emulator's host."""
+    """The same of an emulator's host. Of packets that TRACE marked nftables tells xtables-monitor, and not the log."""
+    rules = host.config.iptables or host.config.ip6tables
+    silent = {"LOG"} if rules is None or rules.backend == "legacy" else {"LOG", "TRACE"}
     return [
         _row(
             one.prefix,
@@ -92,7 +94,7 @@ def emulated(host: Any) -> list[str]:
             one.packet,
         )
         for one in host.logged()
-        if one.kind != "LOG"
+        if one.kind not in silent
     ]
 
 
