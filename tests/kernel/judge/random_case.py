@@ -13,6 +13,7 @@
     receive eth0 0200...                     a frame that arrives at a port, in hex
     send 4500...                             an IP packet of the node's own
     wait 1.5                                 seconds
+    change 4 *filter; :U1 - [0:0]; COMMIT    what iptables-restore --noflush takes, of a family
 
 Every line stands by itself, so a case shrinks by leaving lines out.
 """
@@ -27,7 +28,7 @@ from judge.node import Node
 from judge.recording import Recording, decode
 from judge.scenario import Scenario
 
-STEPS = ("receive", "send", "wait")
+STEPS = ("receive", "send", "wait", "change")
 FOUND = Path(__file__).parent.parent / "found"
 MASKS = ("chosen",)
 
@@ -68,7 +69,9 @@ def set_up(node: Node, lines: Iterable[str]) -> None:
 def take_steps(node: Node, lines: Iterable[str]) -> None:
     for line in lines:
         verb, *words = line.split()
-        if verb == "receive":
+        if verb == "change":
+            node.change(line.split(" ", 2)[2].replace("; ", "\n") + "\n", int(words[0]))
+        elif verb == "receive":
             node.receive(words[0], bytes.fromhex(words[1]))
         elif verb == "send":
             node.send(bytes.fromhex(words[0]))
@@ -103,6 +106,8 @@ def steps_of(recording: Recording) -> list[str]:
             lines.append(f"receive {step.interface} {step.data.hex()}")
         elif step.kind == "send":
             lines.append(f"send {step.data.hex()}")
+        elif step.kind == "change":
+            lines.append(f"change {step.interface} {'; '.join(step.data.decode().splitlines())}")
         else:
             lines.append("wait 1")
     return lines

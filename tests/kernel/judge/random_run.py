@@ -17,6 +17,7 @@ from judge import emulated
 from judge.compare import Difference, compare, masked
 from judge.node import Node
 from judge.random_case import MASKS, scenario_of, set_up, steps_of
+from judge.random_change import change
 from judge.random_hosts import host
 from judge.random_rules import rules
 from judge.random_talk import Talk
@@ -38,14 +39,18 @@ def draw(kernel: Kernel, seed: int, packets: int, folder: Path) -> Outcome:
     """Draw a case, talk to the kernel, compare."""
     random = Random(seed)
     drawn = host(random)
-    backend = Random(~seed).choice(BACKENDS)
+    other = Random(~seed)
+    backend = other.choice(BACKENDS)
+    changes = other.sample(range(packets), k=other.choice([0, 0, 0, 1, 3]))
     said = [*drawn.lines, *rules(random, drawn)]
     lines = [f"backend {backend}", *said]
 
     def body(node: Node) -> None:
         set_up(node, said)
         talk = Talk(random, drawn)
-        for _ in range(packets):
+        for number in range(packets):
+            if number in changes and (made := change(other, drawn, said)):
+                node.change(made[1], made[0])
             port, frame = talk.next()
             talk.saw(node.receive(port, frame) if port else node.send(frame))
         node.look()
