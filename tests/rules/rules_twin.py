@@ -97,6 +97,18 @@ class Seen:
                 following, at = data[at], at + size
         return following, 0, data[at:]
 
+    @property
+    def authenticated(self) -> bool:
+        """IPv6: whether an authentication header stands before the transport header."""
+        following, at = self.data[6], 40
+        while self.family == 6 and following in (0, 43, 60, 44, 51):
+            if following == 51:
+                return True
+            if following == 44 and int.from_bytes(self.data[at + 2 : at + 4], "big") >> 3:
+                return False
+            following, at = self.data[at], at + (8 if following == 44 else (self.data[at + 1] + 1) * 8)
+        return False
+
     def state(self) -> set[str]:
         if self.connection is None:
             return {"UNTRACKED" if self.ctinfo == 7 else "INVALID"}
@@ -183,6 +195,8 @@ class Twin:
 
     def selected(self, s: Any, seen: Seen) -> bool:
         protocol, fragment, _ = seen.transport
+        if self.ruleset.backend == "nft" and seen.authenticated:
+            protocol = 51
         return (
             (s.source is None or (seen.source & s.source.mask == s.source.address) != s.not_source)
             and (
@@ -218,8 +232,8 @@ class Twin:
     def payload(self, match: Extension, seen: Seen) -> bool:
         """nftables reads each word by itself, and there must be no more of the header than that."""
         _, fragment, data = seen.transport
-        if fragment:
-            return False
+        if fragment and seen.family == 6:
+            data = seen.data  # it does not ask whether there is a header, and reads from where none was found
         mask, wanted = match.value("tcp-flags", (0, 0))
         if mask and (len(data) < 14 or (data[13] & mask == wanted) == match.inverted("tcp-flags")):
             return False

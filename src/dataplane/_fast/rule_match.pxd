@@ -39,21 +39,28 @@ cdef inline uint8_t match_header(const Packet *p, uint32_t length, bint tcp) noe
 
 
 cdef inline bint match_payload(const Packet *p, const Op *op) noexcept nogil:
-    """nft_payload.c: a word of the transport header, whatever of the header is missing behind it."""
+    """A word of the transport header, whatever of the header is missing behind it.
+
+    nft_payload_fast_eval does not ask whether there is one: in a later fragment it reads what comes after the IP header,
+    and of IPv6 the IP header itself.
+    """
     cdef uint32_t field = op.field, value
+    cdef const uint8_t *at = p.transport
     cdef int64_t room
     if p.field[<int>FIELD_L4]:
         value = p.field[field]
     else:
-        if p.field[<int>FIELD_FRAGMENT] or p.transport == NULL:
+        if p.field[<int>FIELD_FRAGMENT]:
+            at = p.net + (p.net[0] & 15) * 4 if p.family == 4 else p.net
+        if at == NULL:
             return False
-        room = p.tail - p.transport
+        room = p.tail - at
         if field == FIELD_SPORT and room >= 2:
-            value = load16(p.transport)
+            value = load16(at)
         elif field == FIELD_DPORT and room >= 4:
-            value = load16(p.transport + 2)
+            value = load16(at + 2)
         elif field == FIELD_TCP_FLAGS and room >= 14:
-            value = p.transport[13]
+            value = at[13]
         else:
             return False
     return ((value & op.a) - op.b) <= op.c

@@ -10,8 +10,8 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from dataplane._fast.packet cimport (
-    FIELD_CTSTATE, FIELD_FRAGMENT, FIELD_L4, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, Hook, Packet,
-    ip6_extension,
+    FIELD_CTSTATE, FIELD_FRAGMENT, FIELD_L4, FIELD_L4PROTO, FIELD_LENGTH, FIELD_MARK, FIELD_PROTO, Hook, Packet,
+    ip6_authenticated, ip6_extension,
 )
 from dataplane._fast.rule_event cimport (
     EVENT_HOTDROP, EVENT_LOG, EVENT_NFLOG, EVENT_POLICY, EVENT_RETURN, EVENT_RULE, RuleEvent, RuleEventKind, RuleTap,
@@ -31,7 +31,7 @@ from dataplane._fast.ruleset cimport (
     TARGET_SET, TARGET_TCPMSS, TARGET_TOS, TARGET_TRACE, TARGET_TTL, TARGET_ZONE, Table, TableKind, Target,
 )
 
-from dataplane._fast.wire cimport IPPROTO_NONE
+from dataplane._fast.wire cimport IPPROTO_AH, IPPROTO_NONE
 
 cpdef enum RuleVerdict:
     RULE_ACCEPT = 0
@@ -113,10 +113,12 @@ cdef inline uint8_t rest_matches(
     return late
 
 
-cdef inline bint chain_broken(const Packet *p) noexcept nogil:
+cdef inline bint chain_broken(const Packet *p, bint nft) noexcept nogil:
     """Whether the chain of IPv6 extension headers ends in the middle of one, or goes on in a later fragment
     (ipv6_find_hdr)."""
     cdef uint32_t proto = p.field[<int>FIELD_PROTO]
+    if nft and p.field[<int>FIELD_L4PROTO] == IPPROTO_AH and ip6_authenticated(p.net, p.tail):
+        return False
     return p.family == 6 and p.transport == NULL and proto != IPPROTO_NONE and ip6_extension(proto)
 
 
@@ -125,9 +127,10 @@ cdef inline uint8_t broken_matches(
 ) noexcept nogil:
     """rest_matches, of a packet whose chain of extension headers is broken: who asks for its protocol drops it
     (ip6_packet_match). For nftables such a packet has none, and no rule matches that asks (nft_meta_get_eval)."""
+    cdef uint8_t asked = FIELD_L4PROTO if nft else FIELD_PROTO
     cdef uint8_t answer = YES
     while op < end and answer == YES:
-        if op.kind == OP_WORD and op.field == FIELD_PROTO:
+        if op.kind == OP_WORD and op.field == asked:
             return NO if nft else DROP
         answer = rest_matches(rules, op, op + 1, p, context, nft)
         op += 1
@@ -184,8 +187,8 @@ cdef inline uint8_t rules_run(
     cdef uint8_t answer, kind, policy
     cdef bint traced, late = False
     # Without a readable transport header the order of the tests counts: one of them may drop the packet outright.
-    cdef bint broken = field[<int>FIELD_L4] == 0 and chain_broken(p)
-    cdef bint careful = broken or (field[<int>FIELD_L4] == 0 and field[<int>FIELD_FRAGMENT] <= 1)
+    cdef bint broken = field[<int>FIELD_L4] == 0 and chain_broken(p, tables.nft)
+    cdef bint careful = broken or (field[<int>FIELD_L4] == 0 and (field[<int>FIELD_FRAGMENT] <= 1 or tables.nft))
     if base < 0:
         return RULE_ACCEPT
     if tables.uses_state:

@@ -133,6 +133,7 @@ def _words_of(value: int, family: int) -> tuple[int, int, int, int]:
 # What share of packets a test is thought to let through; the smallest goes into the rule's own row.
 _COMMON = {
     Field.FIELD_PROTO: 0.4,
+    Field.FIELD_L4PROTO: 0.4,
     Field.FIELD_CTSTATE: 0.5,
     Field.FIELD_IIF: 0.2,
     Field.FIELD_OIF: 0.2,

@@ -60,8 +60,8 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """low <= (word & mask) <= high, for a word of the transport header. A packet whose header ends before the word, and a
-    later fragment, do not match (nft_payload.c)."""
+    """low <= (word & mask) <= high, for a word of the transport header. A packet whose header ends before the word does
+    not match; in a later fragment other bytes are taken for the header (nft_payload_fast_eval)."""
 
     word: int
     low: int
