@@ -80,8 +80,7 @@ class LogListener:
 
 def emulated(host: Any) -> list[str]:
     """The same of an emulator's host. Of packets that TRACE marked nftables tells xtables-monitor, and not the log."""
-    rules = host.config.iptables or host.config.ip6tables
-    silent = {"LOG"} if rules is None or rules.backend == "legacy" else {"LOG", "TRACE"}
+    rulesets = {4: host.config.iptables, 6: host.config.ip6tables}
     return [
         _row(
             one.prefix,
@@ -94,7 +93,7 @@ def emulated(host: Any) -> list[str]:
             one.packet,
         )
         for one in host.logged()
-        if one.kind not in silent
+        if one.kind == "NFLOG" or (one.kind == "TRACE" and rulesets[one.family].backend == "legacy")
     ]
 
 
