@@ -82,15 +82,13 @@ def test_trace_follows_the_packet_from_its_rule_on() -> None:
 def test_rows_name_the_rules_of_their_time() -> None:
     host = router()
     host.receive(datagram(53), "eth0")
-    host.restore(
-        '*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j ACCEPT\n-A FORWARD -j LOG --log-prefix "new "\nCOMMIT\n'
-    )
+    host.restore('*filter\n:USER - [0:0]\n-A USER -p tcp\n-A USER -j LOG --log-prefix "old "\nCOMMIT\n')
     assert [one.prefix for one in host.logged()] == ["dns ", "seen"]
     host.receive(datagram(53), "eth0")
-    assert host.logged() == ()
-    host.restore('*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -j LOG --log-prefix "new "\nCOMMIT\n')
+    host.restore('*filter\n:USER - [0:0]\n-A USER -j LOG --log-prefix "new "\nCOMMIT\n')
+    assert [(one.prefix, one.chain, one.rule) for one in host.logged()][2:] == [("old ", "USER", 2)]
     host.receive(datagram(53), "eth0")
-    assert [(one.prefix, one.rule) for one in host.logged()] == [("new ", 1)]
+    assert [(one.prefix, one.rule) for one in host.logged()] == [("dns ", 1), ("seen", 2), ("new ", 1)]
 
 
 def test_a_log_that_nobody_reads_is_bounded() -> None:

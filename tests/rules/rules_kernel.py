@@ -133,7 +133,8 @@ def main() -> None:
         elif verb in ("sets", "saved"):
             if verb == "sets":
                 for tool in TOOLS.values():
-                    _run(f"{tool}-legacy-restore", text="*mangle\nCOMMIT\n")
+                    for back_end in ("legacy", "nft"):
+                        _run(f"{tool}-{back_end}-restore", text="*mangle\nCOMMIT\n")
                 # A list holds on to its members.
                 _run("ipset", "flush")
                 _run("ipset", "destroy")

@@ -14,6 +14,7 @@ from typing import Any
 
 from dataplane.host.iptables import Ruleset
 from dataplane.host.xtables.declare import Extension
+from dataplane.host.xtables.rates import whole_rate
 
 SECOND = 1_000_000_000
 
@@ -95,6 +96,18 @@ class Seen:
                 size = (data[at + 1] + 2) * 4 if following == 51 else (data[at + 1] + 1) * 8
                 following, at = data[at], at + size
         return following, 0, data[at:]
+
+    @property
+    def authenticated(self) -> bool:
+        """IPv6: whether an authentication header stands before the transport header."""
+        following, at = self.data[6], 40
+        while self.family == 6 and following in (0, 43, 60, 44, 51):
+            if following == 51:
+                return True
+            if following == 44 and int.from_bytes(self.data[at + 2 : at + 4], "big") >> 3:
+                return False
+            following, at = self.data[at], at + (8 if following == 44 else (self.data[at + 1] + 1) * 8)
+        return False
 
     def state(self) -> set[str]:
         if self.connection is None:
@@ -182,6 +195,8 @@ class Twin:
 
     def selected(self, s: Any, seen: Seen) -> bool:
         protocol, fragment, _ = seen.transport
+        if self.ruleset.backend == "nft" and seen.authenticated:
+            protocol = 51
         return (
             (s.source is None or (seen.source & s.source.mask == s.source.address) != s.not_source)
             and (
@@ -214,7 +229,27 @@ class Twin:
                     return False
         return True
 
+    def payload(self, match: Extension, seen: Seen) -> bool:
+        """nftables reads each word by itself, and there must be no more of the header than that."""
+        _, fragment, data = seen.transport
+        if fragment and seen.family == 6:
+            data = seen.data  # it does not ask whether there is a header, and reads from where none was found
+        mask, wanted = match.value("tcp-flags", (0, 0))
+        if mask and (len(data) < 14 or (data[13] & mask == wanted) == match.inverted("tcp-flags")):
+            return False
+        for option, end in (("sport", 2), ("dport", 4)):
+            low, high = match.value(option, (0, 65535))
+            if (low, high) == (0, 65535):
+                continue
+            if len(data) < end:
+                return False
+            if (low <= int.from_bytes(data[end - 2 : end], "big") <= high) == match.inverted(option):
+                return False
+        return True
+
     def match_tcp(self, match: Extension, seen: Seen, place: Any) -> bool:
+        if self.ruleset.backend == "nft" and match.given and not match.has("tcp-option"):
+            return self.payload(match, seen)
         data = self.header(seen, 20, tcp=True)
         if data is None or not self.ports(match, data):
             return False
@@ -227,6 +262,8 @@ class Twin:
         return True
 
     def match_udp(self, match: Extension, seen: Seen, place: Any) -> bool:
+        if self.ruleset.backend == "nft" and match.given:
+            return self.payload(match, seen)
         data = self.header(seen, 8)
         return data is not None and self.ports(match, data)
 
@@ -419,11 +456,22 @@ class Twin:
         return most
 
     def match_limit(self, match: Extension, seen: Seen, place: Any) -> bool:
-        cost = match.value("limit") * 100_000
-        full = cost * match.value("limit-burst", 5)
-        credit, then = self.credit.get(place, (full, seen.time))
-        credit = min(full, credit + max(seen.time - then, 0))
-        self.credit[place] = (credit - cost if credit >= cost else credit, seen.time)
+        if self.ruleset.backend == "nft":
+            packets, seconds = whole_rate(match.value("limit"))
+            now, each = seen.time, 1
+            cost = seconds * 1_000_000_000 // packets
+            full = cost * match.value("limit-burst", 5)
+        else:
+            # By the tick of 4 ms, in numbers of 32 bits.
+            now, each = seen.time // 4_000_000, 128
+            cost, full = (
+                period // 10_000 * 32_000 % 2**32 if period > (2**32 - 1) // 32_000 else period * 32_000 // 10_000
+                for period in (match.value("limit"), match.value("limit") * match.value("limit-burst", 5) % 2**32)
+            )
+        credit, then = self.credit.get(place, (full, now))
+        gained = max(now - then, 0) * each
+        credit = min(full, credit + gained if each == 1 else (credit + gained) % 2**32)
+        self.credit[place] = (credit - cost if credit >= cost else credit, now)
         return credit >= cost
 
     def match_hashlimit(self, match: Extension, seen: Seen, place: Any) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dataplane.errors import DumpError
-from dataplane.host.iptables import Chain, Rule, Ruleset, Table, check
+from dataplane.host.iptables import Chain, Rule, Ruleset, Table
+from dataplane.host.iptables_check import check
 from dataplane.host.iptables_rule import parse_rule, split
 from dataplane.host.xtables import find_match, find_target, match_names, target_names
 from dataplane.host.xtables.declare import Refused

@@ -7,6 +7,7 @@ here; everything else is held against the slow twin, and whole hosts against the
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import rules_kernel
@@ -20,6 +21,7 @@ from dataplane.datapath.compile_rules import HOOKS, TABLES, compile_rules
 from dataplane.datapath.compile_sets import Sets, compile_sets
 from dataplane.host.ipset import parse as parse_sets
 from dataplane.host.iptables import Ruleset
+from dataplane.host.iptables_backend import Backend
 
 SLOTS = {name: slot for slot, name in enumerate(INTERFACES)}
 REASON = rules_kernel.why_not()
@@ -127,8 +129,9 @@ def reaches_the_rules(data: bytes) -> bool:
     return source[0] != 0xFF and bytes(15) + b"\1" not in (source, destination)
 
 
+@pytest.mark.parametrize("back_end", ["legacy", "nft"])
 @pytest.mark.parametrize("family", [4, 6])
-def test_the_kernel_counts_what_we_count(kernel: Kernel, family: int) -> None:
+def test_the_kernel_counts_what_we_count(kernel: Kernel, family: int, back_end: Backend) -> None:
     matched = 0
 
     @SETTINGS
@@ -141,15 +144,17 @@ def test_the_kernel_counts_what_we_count(kernel: Kernel, family: int) -> None:
         lines = [line for line in text.splitlines() if not UNSEEN.search(line)]
         # Without rules first: lists of `recent` and tables of `hashlimit` would go on.
         made = compile_sets(parse_sets(kernel.sets(sets(family))))
-        kernel.restore("legacy", family, "\n".join(lines) + "\n")
+        kernel.restore(back_end, family, "\n".join(lines) + "\n")
         packets = [(device, whole(one.data)) for device, one in probes if reaches_the_rules(one.data)]
-        counted = kernel.feed("legacy", family, packets)
-        understood = Ruleset.parse("\n".join(lines) + "\n", family)
+        counted = kernel.feed(back_end, family, packets)
+        understood = replace(Ruleset.parse("\n".join(lines) + "\n", family), backend=back_end)
         rules = compile_rules(understood, SLOTS, made)
         bench = RuleBench(rules, local_rows(family))
         for device, data in packets:
             bench.evaluate(TABLES["mangle"], HOOKS["PREROUTING"], data, iif=SLOTS[device], time=1)
         ours = understood.counted(rules.counters, rules.policies).text(counters=True)
+        if back_end == "nft":
+            counted, ours = ("\n".join(map(as_nft_has_it, text.splitlines())) for text in (counted, ours))
         kept = {line for line in comparable(counted)["*mangle"][0] if "PREROUTING" in line}
         assert kept == {line for line in comparable(ours)["*mangle"][0] if "PREROUTING" in line}
         assert comparable(counted)["*mangle"][1] == comparable(ours)["*mangle"][1]

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -14,6 +15,7 @@ from dataplane._fast.rules import CompiledRules, RuleBench, RuleVerdict
 from dataplane._fast.ruleset import TargetKind
 from dataplane.datapath.compile_rules import HOOKS, TABLES, compile_rules
 from dataplane.host.iptables import Ruleset
+from dataplane.host.iptables_backend import Backend
 
 SLOTS = {name: slot for slot, name in enumerate(INTERFACES)}
 NAMES = {RuleVerdict.RULE_ACCEPT: "ACCEPT", RuleVerdict.RULE_DROP: "DROP", RuleVerdict.RULE_TERMINAL: "TERMINAL"}
@@ -92,11 +94,16 @@ def test_engine_and_twin_agree(family: int, table: str, hook: str) -> None:
     matched = 0
 
     @SETTINGS
-    @given(ruleset(family, table, (hook,)), st.lists(probe(family, table, hook), min_size=3, max_size=12), st.randoms())
-    def agree(text: str, probes: list[Probe], random: Random) -> None:
+    @given(
+        ruleset(family, table, (hook,)),
+        st.lists(probe(family, table, hook), min_size=3, max_size=12),
+        st.randoms(),
+        st.sampled_from(["legacy", "nft"]),
+    )
+    def agree(text: str, probes: list[Probe], random: Random, backend: Backend) -> None:
         nonlocal matched
         drawn = [random.getrandbits(32) for _ in range(200)]
-        understood = Ruleset.parse(text, family)
+        understood = replace(Ruleset.parse(text, family), backend=backend)
         matched += compare(compile_rules(understood, SLOTS), understood, family, probes, drawn)
 
     agree()

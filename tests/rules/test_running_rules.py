@@ -1,6 +1,7 @@
 """Rules that change while a host runs do what the same rules do that were there from the start."""
 
 import copy
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -15,6 +16,7 @@ from dataplane.datapath.compile_rules import HOOKS, TABLES, compile_rules
 from dataplane.datapath.running_rules import RunningRules
 from dataplane.errors import DumpError
 from dataplane.host.iptables import Chain, Rule, Ruleset, Table
+from dataplane.host.iptables_backend import Backend
 from dataplane.host.restore import Restore
 
 SLOTS = {name: slot for slot, name in enumerate(INTERFACES)}
@@ -33,8 +35,8 @@ def evaluated(bench: RuleBench, one: Probe, family: int) -> tuple[object, ...]:
     return found.verdict, found.mark, found.packet, found.ctinfo, found.ct_mark
 
 
-def begun(text: str, family: int = 4) -> tuple[CompiledRules, RunningRules]:
-    understood = Ruleset.parse(text, family)
+def begun(text: str, family: int = 4, backend: Backend = "nft") -> tuple[CompiledRules, RunningRules]:
+    understood = replace(Ruleset.parse(text, family), backend=backend)
     compiled = compile_rules(understood, SLOTS)
     return compiled, RunningRules(compiled, understood, SLOTS)
 
@@ -49,12 +51,13 @@ def test_changed_rules_are_as_good_as_new(family: int, table: str, hook: str) ->
         st.lists(ruleset(family, table, (hook,)), min_size=2, max_size=4),
         st.lists(probe(family, table, hook), min_size=3, max_size=8),
         st.randoms(),
+        st.sampled_from(["legacy", "nft"]),
     )
-    def agree(texts: list[str], probes: list[Probe], random: Random) -> None:
+    def agree(texts: list[str], probes: list[Probe], random: Random, backend: Backend) -> None:
         nonlocal matched
         drawn = [random.getrandbits(32) for _ in range(200)]
         first, *others = (Ruleset.parse(text, family).tables[0] for text in texts)
-        compiled, running = begun(texts[0], family)
+        compiled, running = begun(texts[0], family, backend)
         chains = {chain.name: chain for chain in first.chains}
         for other in others:
             written = {c.name: c for c in other.chains if random.random() < 0.7}
@@ -64,7 +67,9 @@ def test_changed_rules_are_as_good_as_new(family: int, table: str, hook: str) ->
         names = [chain.name for chain in first.chains]
         user = sorted(name for name in names if not chains[name].policy)
         expected = Ruleset(
-            family, (Table(table, tuple(chains[n] for n in [n for n in names if chains[n].policy] + user)),)
+            family,
+            (Table(table, tuple(chains[n] for n in [n for n in names if chains[n].policy] + user)),),
+            backend=backend,
         )
         assert running.ruleset() == expected
         fresh = compile_rules(expected, SLOTS)
@@ -130,10 +135,14 @@ def test_what_the_kernel_refuses_changes_nothing() -> None:
 
 
 def test_deep_jumps_have_room() -> None:
-    """Chains below chains that were not there when the host was compiled."""
-    compiled, running = begun(SAMPLE)
+    """Chains below chains that were not there when the host was compiled; nftables has room for 16 alone."""
+    compiled, running = begun(SAMPLE, backend="legacy")
     deep = {f"C{n}": [f"-j C{n + 1}"] for n in range(60)}
-    running.restore(Restore(4, {"filter": {**deep, "C60": ["-j DROP"], "B": ["-j C0"]}}))
+    addition = Restore(4, {"filter": {**deep, "C60": ["-j DROP"], "B": ["-j C0"]}})
+    running.restore(addition)
+    _, shallow = begun(SAMPLE)
+    with pytest.raises(DumpError, match="16 chains deep"):
+        shallow.restore(addition)
     bench = RuleBench(compiled, local_rows(4))
     packet = bytes.fromhex("4500001c000000004011000a0a0000010a00000200350035000800 00".replace(" ", "")) + bytes(8)
     verdict = bench.evaluate(TABLES["filter"], HOOKS["INPUT"], packet).verdict

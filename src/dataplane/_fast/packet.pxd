@@ -40,6 +40,7 @@ cpdef enum Field:
     FIELD_BRIDGED           # 1 while the packet is switched by a bridge and not routed
     FIELD_PKTTYPE           # PacketType
     FIELD_CTSTATE           # CtState; filled by rules_run, for rules that ask
+    FIELD_L4PROTO           # the protocol as nftables has it: FIELD_PROTO, but an IPv6 authentication header ends the chain
     FIELD_COUNT
 
 cpdef enum PacketType:
@@ -212,6 +213,7 @@ cdef inline void packet_read4(Packet *p) noexcept nogil:
     p.field[1] = p.field[2] = p.field[3] = 0
     p.field[5] = p.field[6] = p.field[7] = 0
     p.field[<int>FIELD_PROTO] = net[9]
+    p.field[<int>FIELD_L4PROTO] = net[9]
     p.field[<int>FIELD_TOS] = net[1]
     p.field[<int>FIELD_TTL] = net[8]
     p.field[<int>FIELD_LENGTH] = load16(net + 2)
@@ -277,6 +279,24 @@ cdef inline bint ip6_chain_broken(const uint8_t *net, const uint8_t *tail) noexc
     return ip6_transport(net, tail, &proto, &fragment) == NULL and not fragment & 0xFFF8 and ip6_extension(proto)
 
 
+cdef inline bint ip6_authenticated(const uint8_t *net, const uint8_t *tail) noexcept nogil:
+    """Whether an authentication header stands in the chain, and the chain is whole until there (ipv6_find_hdr with
+    IP6_FH_F_AUTH)."""
+    cdef const uint8_t *at = net + 40
+    cdef uint8_t following = net[6], kind
+    while ip6_extension(following) and following != IPPROTO_NONE:
+        if at + (4 if following == IPPROTO_ROUTING or following == IPPROTO_FRAGMENT else 2) > tail:
+            return False
+        if following == IPPROTO_AH:
+            return True
+        if following == IPPROTO_FRAGMENT and load16(at + 2) & 0xFFF8:
+            return False
+        kind = following
+        following = at[0]
+        at += 8 if kind == IPPROTO_FRAGMENT else (at[1] + 1) * 8
+    return False
+
+
 cdef inline void packet_read6(Packet *p) noexcept nogil:
     """Fill the words of an IPv6 packet whose header was checked."""
     cdef uint8_t *net = p.net
@@ -287,6 +307,7 @@ cdef inline void packet_read6(Packet *p) noexcept nogil:
     load_address6(net + 24, &p.field[<int>FIELD_DST])
     p.transport = ip6_transport(net, p.tail, &proto, &fragment)
     p.field[<int>FIELD_PROTO] = proto
+    p.field[<int>FIELD_L4PROTO] = IPPROTO_AH if net[6] != proto and ip6_authenticated(net, p.tail) else proto
     p.field[<int>FIELD_TOS] = (load16(net) >> 4) & 0xFF
     p.field[<int>FIELD_TTL] = net[7]
     p.field[<int>FIELD_LENGTH] = load16(net + 4) + 40

@@ -35,7 +35,8 @@ class Field(IntEnum):
     FIELD_BRIDGED = 23
     FIELD_PKTTYPE = 24
     FIELD_CTSTATE = 25
-    FIELD_COUNT = 26
+    FIELD_L4PROTO = 26
+    FIELD_COUNT = 27
 
 class Hook(IntEnum):
     HOOK_PREROUTING = 0

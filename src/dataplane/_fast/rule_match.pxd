@@ -2,27 +2,27 @@
 them.
 
 The functions stand in rule_bytes, rule_connection, rule_route and rule_memory; here are those on header words alone.
-Sources: net/ipv4/netfilter/ip_tables.c, net/netfilter/xt_tcpudp.c, xt_multiport.c, xt_iprange.c.
+Sources: net/ipv4/netfilter/ip_tables.c, net/netfilter/xt_tcpudp.c, xt_multiport.c, xt_iprange.c, nft_payload.c.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from dataplane._fast.chance cimport CHOICE_STATISTIC, chance_draw
-from dataplane._fast.packet cimport FIELD_FRAGMENT, Packet
+from dataplane._fast.packet cimport FIELD_DPORT, FIELD_FRAGMENT, FIELD_L4, FIELD_SPORT, FIELD_TCP_FLAGS, Packet
 from dataplane._fast.rule_bytes cimport match_chunks, match_mac, match_tcp_mss, match_tcp_option, match_u32
 from dataplane._fast.rule_connection cimport match_address, match_connbytes, match_ct_address, match_ct_label, match_ct_word
 from dataplane._fast.rule_context cimport DROP, NO, RuleContext, YES
 from dataplane._fast.rule_ipvs cimport match_ipvs
 from dataplane._fast.rule_memory cimport (
-    match_connlimit, match_hashlimit, match_limit, match_nth, match_recent, match_set,
+    match_connlimit, match_hashlimit, match_limit, match_nft_limit, match_nth, match_recent, match_set,
 )
 from dataplane._fast.rule_route cimport match_address_type, match_rpfilter
 from dataplane._fast.rule_socket cimport match_socket
 from dataplane._fast.ruleset cimport (
     OP_ADDRESS, OP_ADDRESS_RANGE, OP_ADDRESS_TYPE, OP_ANY_OF, OP_BITMAP, OP_CONNBYTES, OP_CONNLIMIT, OP_CT_ADDRESS,
-    OP_CT_LABEL, OP_CT_WORD, OP_HASHLIMIT, OP_HEADER, OP_IPVS, OP_LIMIT, OP_MAC, OP_PORTS, OP_RECENT, OP_RPFILTER, OP_SCTP_CHUNKS,
-    OP_SET, OP_SOCKET,
-    OP_STATISTIC_NTH, OP_STATISTIC_RANDOM, OP_TCP_MSS, OP_TCP_OPTION, OP_U32, Op, RuleSet,
+    OP_CT_LABEL, OP_CT_WORD, OP_HASHLIMIT, OP_HEADER, OP_IPVS, OP_LIMIT, OP_MAC, OP_NFT_LIMIT, OP_PAYLOAD, OP_PORTS,
+    OP_RECENT, OP_RPFILTER, OP_SCTP_CHUNKS, OP_SET, OP_SOCKET, OP_STATISTIC_NTH, OP_STATISTIC_RANDOM, OP_TCP_MSS,
+    OP_TCP_OPTION, OP_U32, Op, RuleSet,
 )
 from dataplane._fast.wire cimport load16
 
@@ -36,6 +36,34 @@ cdef inline uint8_t match_header(const Packet *p, uint32_t length, bint tcp) noe
     if p.transport == NULL or p.tail - p.transport < <int64_t>length:
         return DROP
     return YES
+
+
+cdef inline bint match_payload(const Packet *p, const Op *op) noexcept nogil:
+    """A word of the transport header, whatever of the header is missing behind it.
+
+    nft_payload_fast_eval does not ask whether there is one: in a later fragment it reads what comes after the IP header,
+    and of IPv6 the IP header itself.
+    """
+    cdef uint32_t field = op.field, value
+    cdef const uint8_t *at = p.transport
+    cdef int64_t room
+    if p.field[<int>FIELD_L4]:
+        value = p.field[field]
+    else:
+        if p.field[<int>FIELD_FRAGMENT]:
+            at = p.net + (p.net[0] & 15) * 4 if p.family == 4 else p.net
+        if at == NULL:
+            return False
+        room = p.tail - at
+        if field == FIELD_SPORT and room >= 2:
+            value = load16(at)
+        elif field == FIELD_DPORT and room >= 4:
+            value = load16(at + 2)
+        elif field == FIELD_TCP_FLAGS and room >= 14:
+            value = at[13]
+        else:
+            return False
+    return ((value & op.a) - op.b) <= op.c
 
 
 cdef inline bint match_any(const Packet *p, const uint32_t *pool, uint32_t count) noexcept nogil:
@@ -79,6 +107,8 @@ cdef inline uint8_t op_other(RuleSet *rules, const Op *op, Packet *p, RuleContex
     cdef uint8_t kind = op.kind
     cdef uint8_t invert = op.invert
     cdef uint32_t value
+    if kind == OP_PAYLOAD:
+        return match_payload(p, op)
     if kind == OP_HEADER:
         return match_header(p, op.b, invert)
     if kind == OP_BITMAP:
@@ -108,6 +138,8 @@ cdef inline uint8_t op_other(RuleSet *rules, const Op *op, Packet *p, RuleContex
         return match_recent(p, pool, rules.recent + rules.state[op.c], context.now, invert)
     if kind == OP_LIMIT:
         return match_limit(rules.state + op.c, pool, context.now)
+    if kind == OP_NFT_LIMIT:
+        return match_nft_limit(rules.state + op.c, pool, context.now)
     if kind == OP_TCP_OPTION:
         return match_tcp_option(p, pool[0], invert)
     if kind == OP_TCP_MSS:

@@ -9,6 +9,7 @@ from dataplane._fast.conncount cimport Conncount, conncount_add
 from dataplane._fast.conntrack cimport Tuple
 from dataplane._fast.hashlimit cimport HashlimitBucket, HashlimitTable, hashlimit_below, hashlimit_bucket
 from dataplane._fast.ipset cimport IpSet, SetUse, set_holds
+from dataplane._fast.jiffy cimport JIFFY
 from dataplane._fast.packet cimport FIELD_DST, FIELD_LENGTH, FIELD_OIF, FIELD_PROTO, FIELD_SRC, FIELD_TTL, Packet
 from dataplane._fast.recent cimport (
     RecentEntry, RecentList, recent_create, recent_find, recent_reap, recent_remove, recent_touch,
@@ -22,6 +23,7 @@ from dataplane._fast.wire cimport (
 
 cdef enum:
     IPPROTO_DCCP = 33
+    LIMIT_CREDIT = 128      # of a jiffy: the power of two below 2^32 / (HZ * a day)
 
 
 cdef inline bint match_nth(uint64_t *state, uint32_t last) noexcept nogil:
@@ -31,7 +33,23 @@ cdef inline bint match_nth(uint64_t *state, uint32_t last) noexcept nogil:
 
 
 cdef inline bint match_limit(uint64_t *state, const uint32_t *pool, int64_t now) noexcept nogil:
-    """Credit grows with time up to a burst, and each packet takes its cost."""
+    """xt_limit.c: credit of 32 bits grows by the tick up to a burst, and each packet takes its cost."""
+    cdef uint64_t tick = <uint64_t>(now // JIFFY)
+    cdef uint32_t credit = <uint32_t>state[0]
+    if state[1] and tick > state[1]:
+        credit += <uint32_t>((tick - state[1]) * LIMIT_CREDIT)
+        if credit > pool[1]:
+            credit = pool[1]
+    state[1] = tick
+    state[0] = credit
+    if credit < pool[0]:
+        return False
+    state[0] = credit - pool[0]
+    return True
+
+
+cdef inline bint match_nft_limit(uint64_t *state, const uint32_t *pool, int64_t now) noexcept nogil:
+    """nft_limit.c: credit grows with time up to a burst, and each packet takes its cost."""
     cdef uint64_t cost = (<uint64_t>pool[0] << 32) | pool[1]
     cdef uint64_t full = (<uint64_t>pool[2] << 32) | pool[3]
     cdef uint64_t passed

@@ -10,8 +10,8 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from dataplane._fast.packet cimport (
-    FIELD_CTSTATE, FIELD_FRAGMENT, FIELD_IIF, FIELD_L4, FIELD_LENGTH, FIELD_MARK, FIELD_OIF, FIELD_PROTO, Hook, Packet,
-    ip6_extension,
+    FIELD_CTSTATE, FIELD_FRAGMENT, FIELD_IIF, FIELD_L4, FIELD_L4PROTO, FIELD_LENGTH, FIELD_MARK, FIELD_OIF, FIELD_PROTO, Hook,
+    Packet, ip6_authenticated, ip6_extension,
 )
 from dataplane._fast.rule_event cimport (
     EVENT_HOTDROP, EVENT_LOG, EVENT_NFLOG, EVENT_POLICY, EVENT_RETURN, EVENT_RULE, RuleEvent, RuleEventKind, RuleTap,
@@ -31,7 +31,7 @@ from dataplane._fast.ruleset cimport (
     TARGET_REJECT, TARGET_RETURN, TARGET_SET, TARGET_TCPMSS, TARGET_TOS, TARGET_TRACE, TARGET_TTL, TARGET_ZONE, Table, TableKind, Target,
 )
 
-from dataplane._fast.wire cimport IPPROTO_NONE
+from dataplane._fast.wire cimport IPPROTO_AH, IPPROTO_NONE
 
 cpdef enum RuleVerdict:
     RULE_ACCEPT = 0
@@ -92,9 +92,10 @@ cdef inline int32_t run_next(const RuleSet *rules, const Run *run, const Packet 
 
 
 cdef inline uint8_t rest_matches(
-    RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context,
+    RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context, bint nft,
 ) noexcept nogil:
-    """The tests from `op` on, in order, until one does not hold: NO, YES, DROP or DROP_LATE."""
+    """The tests from `op` on, in order, until one does not hold: NO, YES, DROP or DROP_LATE, which is DROP for nftables
+    (nft_match_eval)."""
     cdef uint8_t answer, late = YES
     while op < end:
         if op.kind == OP_WORD:
@@ -103,6 +104,8 @@ cdef inline uint8_t rest_matches(
         else:
             answer = op_other(rules, op, p, context)
             if answer == DROP_LATE:
+                if nft:
+                    return DROP
                 late = DROP_LATE
             elif answer != YES:
                 return answer if late == YES else DROP
@@ -110,9 +113,12 @@ cdef inline uint8_t rest_matches(
     return late
 
 
-cdef inline bint chain_broken(const Packet *p) noexcept nogil:
-    """Whether the chain of IPv6 extension headers ends in the middle of one (ipv6_find_hdr)."""
+cdef inline bint chain_broken(const Packet *p, bint nft) noexcept nogil:
+    """Whether the chain of IPv6 extension headers ends in the middle of one, or goes on in a later fragment
+    (ipv6_find_hdr)."""
     cdef uint32_t proto = p.field[<int>FIELD_PROTO]
+    if nft and p.field[<int>FIELD_L4PROTO] == IPPROTO_AH and ip6_authenticated(p.net, p.tail):
+        return False
     return p.family == 6 and p.transport == NULL and proto != IPPROTO_NONE and ip6_extension(proto)
 
 
@@ -124,17 +130,21 @@ cdef inline bint asks_header(const Op *op) noexcept nogil:
 
 
 cdef inline uint8_t broken_matches(
-    RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context,
+    RuleSet *rules, const Op *op, const Op *end, Packet *p, RuleContext *context, bint nft,
 ) noexcept nogil:
     """rest_matches, of a packet whose chain of extension headers is broken: who asks for its protocol drops it, if addresses
-    and interfaces are right, whatever else the rule asks (ip6_packet_match)."""
+    and interfaces are right, whatever else the rule asks (ip6_packet_match). For nftables such a packet has none, and no rule
+    matches that asks (nft_meta_get_eval)."""
+    cdef uint8_t asked = FIELD_L4PROTO if nft else FIELD_PROTO
     cdef const Op *at = op
-    while at < end and not (at.kind == OP_WORD and at.field == FIELD_PROTO):
+    while at < end and not (at.kind == OP_WORD and at.field == asked):
         at += 1
     if at == end:
-        return rest_matches(rules, op, end, p, context)
+        return rest_matches(rules, op, end, p, context, nft)
+    if nft:
+        return DROP if rest_matches(rules, op, at, p, context, nft) == DROP else NO
     while op < end:
-        if asks_header(op) and rest_matches(rules, op, op + 1, p, context) != YES:
+        if asks_header(op) and rest_matches(rules, op, op + 1, p, context, nft) != YES:
             return NO
         op += 1
     return DROP
@@ -190,8 +200,8 @@ cdef inline uint8_t rules_run(
     cdef uint8_t answer, kind, policy
     cdef bint traced, late = False
     # Without a readable transport header the order of the tests counts: one of them may drop the packet outright.
-    cdef bint broken = field[<int>FIELD_L4] == 0 and chain_broken(p)
-    cdef bint careful = field[<int>FIELD_L4] == 0 and (broken or field[<int>FIELD_FRAGMENT] <= 1)
+    cdef bint broken = field[<int>FIELD_L4] == 0 and chain_broken(p, tables.nft)
+    cdef bint careful = broken or (field[<int>FIELD_L4] == 0 and (field[<int>FIELD_FRAGMENT] <= 1 or tables.nft))
     if base < 0:
         return RULE_ACCEPT
     if tables.uses_state:
@@ -208,9 +218,11 @@ cdef inline uint8_t rules_run(
             if rule.op_count != rule.skip or careful:
                 ops = rules.ops + rule.first_op
                 if broken:
-                    answer = broken_matches(rules, ops, ops + rule.op_count, p, context)
+                    answer = broken_matches(rules, ops, ops + rule.op_count, p, context, tables.nft)
                 else:
-                    answer = rest_matches(rules, ops if careful else ops + rule.skip, ops + rule.op_count, p, context)
+                    answer = rest_matches(
+                        rules, ops if careful else ops + rule.skip, ops + rule.op_count, p, context, tables.nft,
+                    )
                 if answer == DROP_LATE:
                     late = True
                 elif answer != YES:

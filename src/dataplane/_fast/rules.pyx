@@ -21,8 +21,8 @@ from dataplane._fast.recent cimport RECENT_LIMIT, RecentEntry, RecentList, recen
 from dataplane._fast.rule_event cimport RuleEvent, RuleTap
 from dataplane._fast.rule_context cimport RuleContext
 from dataplane._fast.ruleset cimport (
-    Chain, OP_CONNLIMIT, OP_HASHLIMIT, OP_RECENT, OP_SET, Op, Rule, Run, TARGET_GOTO, TARGET_JUMP, TARGET_REJECT,
-    Table, TableKind, Target,
+    Chain, OP_CONNLIMIT, OP_HASHLIMIT, OP_PAYLOAD, OP_RECENT, OP_SET, OP_WORD, Op, Rule, Run, TARGET_GOTO, TARGET_JUMP,
+    TARGET_REJECT, Table, TableKind, Target,
 )
 
 cdef Op an_op
@@ -101,7 +101,7 @@ class RuleProgram:
         check((keys & 0xFFFFFFFF) < max(len(rules), 1), "rule of a key")
         for hook in range(5):
             check(tables[f"base{hook}"] < len(chains), "chain at a hook")
-        words = ops[ops["kind"] != 0]
+        words = ops[(ops["kind"] != <int>OP_WORD) & (ops["kind"] != <int>OP_PAYLOAD)]
         check(words["a"] <= len(pool), "constants of a test")
         check((words["c"] <= len(state)), "state of a test")
         for kind, count in (

@@ -60,7 +60,7 @@ cpdef enum OpKind:
     OP_STATISTIC_RANDOM     # pool: threshold of 31 bits
     OP_STATISTIC_NTH        # pool: last number; state: number of the packet before
     OP_RECENT               # pool: RecentFlag, field of the address, seconds, hits; state: index of the list
-    OP_LIMIT                # pool: cost and full credit in ns, high word first; state: credit, time
+    OP_LIMIT                # pool: cost and full credit; state: credit, tick
     OP_HASHLIMIT            # state: index of the table
     OP_CONNLIMIT            # pool: field of the address, four words of mask, limit; state: index of the counts
     OP_CONNBYTES            # pool: 0 packets 1 bytes 2 bytes a packet; 0 original 1 reply 2 both; low and high
@@ -74,6 +74,8 @@ cpdef enum OpKind:
     OP_CT_LABEL             # pool: which of 128 labels, whether to set it
     OP_SOCKET               # pool: SocketFlag
     OP_IPVS                 # pool: IpvsAsk, which are inverted, protocol, port, template's port, direction, Forward, mask, address
+    OP_PAYLOAD              # as OP_WORD, of the transport header: where it is cut short, of the bytes that are there
+    OP_NFT_LIMIT            # pool: cost and full credit in ns, high word first; state: credit, time
 
 cpdef enum IpvsAsk:
     ASK_IPVS = 1
@@ -207,7 +209,7 @@ cdef packed struct Table:
     int32_t base4
     uint8_t present
     uint8_t uses_state      # a rule asks for FIELD_CTSTATE
-    uint16_t reserved
+    uint16_t nft            # its rules are nftables': what tells of a broken packet, and when it is dropped, is another
 
 cdef struct RuleSet:
     # Frozen; may be shared by hosts with the same rules.

@@ -63,6 +63,8 @@ class OpKind(IntEnum):
     OP_CT_LABEL = 24
     OP_SOCKET = 25
     OP_IPVS = 26
+    OP_PAYLOAD = 27
+    OP_NFT_LIMIT = 28
 
 class IpvsAsk(IntEnum):
     ASK_IPVS = 1

@@ -25,7 +25,8 @@ from dataplane._fast.rules import (
 from dataplane._fast.ruleset import OpKind, TableKind, TargetKind
 from dataplane.datapath.compile_sets import Sets
 from dataplane.errors import DumpError
-from dataplane.host.iptables import BUILT_IN, Rule, Ruleset, check
+from dataplane.host.iptables import BUILT_IN, Rule, Ruleset
+from dataplane.host.iptables_check import check
 from dataplane.host.iptables_rule import Specification
 from dataplane.host.xtables.declare import Refused
 from dataplane.host.xtables.predicate import (
@@ -39,6 +40,7 @@ from dataplane.host.xtables.predicate import (
     Custom,
     Header,
     Interface,
+    Payload,
     Shared,
     Test,
     Word,
@@ -131,6 +133,7 @@ def _words_of(value: int, family: int) -> tuple[int, int, int, int]:
 # What share of packets a test is thought to let through; the smallest goes into the rule's own row.
 _COMMON = {
     Field.FIELD_PROTO: 0.4,
+    Field.FIELD_L4PROTO: 0.4,
     Field.FIELD_CTSTATE: 0.5,
     Field.FIELD_IIF: 0.2,
     Field.FIELD_OIF: 0.2,
@@ -155,6 +158,7 @@ def _share(op: OpRow) -> float:
 _QUIET = frozenset(
     {
         OpKind.OP_WORD,
+        OpKind.OP_PAYLOAD,
         OpKind.OP_BITMAP,
         OpKind.OP_ANY_OF,
         OpKind.OP_ADDRESS,
@@ -166,6 +170,8 @@ _QUIET = frozenset(
         OpKind.OP_IPVS,
     }
 )
+# What can be asked in the rule's own row; of a payload that is not all of the test.
+_WORDS = (OpKind.OP_WORD, OpKind.OP_PAYLOAD)
 # A header of so many bytes is there whenever FIELD_L4 is 1.
 _READABLE = frozenset({12, 20})
 _UDP_HEADER = 8
@@ -183,9 +189,9 @@ def _arrange(ops: list[OpRow], udp: bool) -> tuple[Inline, list[OpRow], int]:
     leading = 0  # words before anything else: they may change places
     in_front = True
     for at, op in enumerate(ops):
+        if op[0] in _WORDS and (best < 0 or _share(op) < _share(ops[best])):
+            best = at
         if op[0] == OpKind.OP_WORD:
-            if best < 0 or _share(op) < _share(ops[best]):
-                best = at
             leading = at + 1 if in_front else leading
             continue
         in_front = False
@@ -258,7 +264,7 @@ class Compiler:
             self.uses_state[kind] = int(any(op[1] == Field.FIELD_CTSTATE for op in self.ops[first_op:]))
 
     def rule(self, spec: Specification, index: Mapping[str, int]) -> None:
-        ops = [op for test in spec.tests() for op in self.lower(test)]
+        ops = [op for test in spec.tests(self.ruleset.backend) for op in self.lower(test)]
         inline, ops, skip = _arrange(ops, spec.selector.protocol == 17)
         argument = -1
         if spec.target is not None:
@@ -312,6 +318,10 @@ class Compiler:
         match test:
             case Word(word, low, high, mask, invert):
                 yield from _word(word, low, high, mask, invert)
+            case Payload(word, low, high, mask, invert):
+                for row in _word(word, low, high, mask, invert):
+                    # What never holds is no word of the header.
+                    yield (OpKind.OP_PAYLOAD, *row[1:]) if row[4] else row
             case Address():
                 yield from self.address(test)
             case AddressRange(word, low, high, 4, invert):
@@ -441,7 +451,8 @@ class Compiler:
 
     def program(self) -> RuleProgram:
         tables = [
-            (*self.bases[kind], self.present[kind], self.uses_state[kind], 0) for kind in range(TableKind.TABLE_COUNT)
+            (*self.bases[kind], self.present[kind], self.uses_state[kind], int(self.ruleset.backend == "nft"))
+            for kind in range(TableKind.TABLE_COUNT)
         ]
         return RuleProgram(
             ops=np.array(self.ops, OP_DTYPE),

@@ -8,8 +8,8 @@ touches. What several rules share by name (`recent`, `hashlimit`) outlives a rew
 from __future__ import annotations
 
 import re
-from bisect import insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,54 +24,23 @@ from dataplane._fast.rules import (
 from dataplane._fast.ruleset import OpKind, TargetKind
 from dataplane.datapath.compile_rules import HOOKS, POLICIES, SHORTEST_RUN, TABLES, Compiler
 from dataplane.datapath.compile_sets import Sets
+from dataplane.datapath.growing_rows import Rows
 from dataplane.datapath.log import ChainRules
 from dataplane.errors import DumpError
 from dataplane.host.iptables import BUILT_IN, Chain, Rule, Ruleset, Table
+from dataplane.host.iptables_backend import DEEPEST
+from dataplane.host.iptables_check import TOO_DEEP
 from dataplane.host.restore import Restore
 from dataplane.host.xtables.declare import Refused
 from dataplane.host.xtables.predicate import ANY, Shared
 
 Key = tuple[str, str]  # table, chain
 # Tests whose words are constants, whose first word is where these stand in the pool, and the last a place in the state.
-_PLAIN = (int(OpKind.OP_WORD), int(OpKind.OP_HEADER))
+_PLAIN = (int(OpKind.OP_WORD), int(OpKind.OP_HEADER), int(OpKind.OP_PAYLOAD))
 # Tests that remember by themselves: a rewritten rule begins anew.
-_OWN_MEMORY = (int(OpKind.OP_STATISTIC_NTH), int(OpKind.OP_LIMIT), int(OpKind.OP_CONNLIMIT))
+_OWN_MEMORY = tuple(map(int, (OpKind.OP_STATISTIC_NTH, OpKind.OP_LIMIT, OpKind.OP_NFT_LIMIT, OpKind.OP_CONNLIMIT)))
 _JUMPS = (int(TargetKind.TARGET_JUMP), int(TargetKind.TARGET_GOTO))
 NAMES_INTERFACE = re.compile(r"(?:^|\s)(?:-i|-o|--physdev-in|--physdev-out)\s+(\S+)")
-
-
-class _Rows:
-    """An array that grows at its end and gives stretches of itself out again."""
-
-    def __init__(self, values: Any) -> None:
-        self.used = len(values)
-        self.array = np.zeros((max(self.used + self.used // 4, 64), *values.shape[1:]), values.dtype)
-        self.array[: self.used] = values
-        self.free: list[tuple[int, int]] = []  # (size, first)
-
-    def take(self, size: int) -> int:
-        """The first row of a stretch; what is in it is anything."""
-        for at, (room, first) in enumerate(self.free):
-            if room >= size:
-                del self.free[at]
-                self.give(first + size, room - size)
-                return first
-        first = self.used
-        if first + size > len(self.array):
-            grown = np.zeros((2 * len(self.array) + size, *self.array.shape[1:]), self.array.dtype)
-            grown[:first] = self.array[:first]
-            self.array = grown
-        self.used += size
-        return first
-
-    def give(self, first: int, size: int) -> None:
-        if size:
-            insort(self.free, (size, first))
-
-    def append(self, values: Any) -> int:
-        first = self.take(len(values))
-        self.array[first : first + len(values)] = values
-        return first
 
 
 class RunningRules:
@@ -86,15 +55,16 @@ class RunningRules:
         program = compiled.program
         self.compiled = compiled
         self.family = ruleset.family
+        self.backend = ruleset.backend
         self.slots = slots
         self.sets = sets
         self._before = ruleset
-        self._rules = _Rows(program.rules[: program.rule_count])
-        self._counters = _Rows(compiled.counters)
-        self._ops, self._pool, self._targets = _Rows(program.ops), _Rows(program.pool), _Rows(program.targets)
-        self._runs, self._keys = _Rows(program.runs), _Rows(program.keys)
-        self._state = _Rows(compiled.state)
-        self._chains, self._policies = _Rows(program.chains[: program.chain_count]), _Rows(compiled.policies)
+        self._rules = Rows(program.rules[: program.rule_count])
+        self._counters = Rows(compiled.counters)
+        self._ops, self._pool, self._targets = Rows(program.ops), Rows(program.pool), Rows(program.targets)
+        self._runs, self._keys = Rows(program.runs), Rows(program.keys)
+        self._state = Rows(compiled.state)
+        self._chains, self._policies = Rows(program.chains[: program.chain_count]), Rows(compiled.policies)
         self._tables = program.tables.copy()
         self._depth = program.depth
         # The counters of a dump go on from where they were.
@@ -114,8 +84,8 @@ class RunningRules:
                     self._policies.array[number] += np.array((chain.packets, chain.bytes), np.uint64)
         rules = self._rules.array[: self._rules.used]
         jumps = np.isin(rules["target"], _JUMPS)
-        self._jumped = _Rows(np.bincount(rules["argument"][jumps], minlength=program.chain_count))
-        self._heights = _Rows(np.zeros(program.chain_count, np.int32))
+        self._jumped = Rows(np.bincount(rules["argument"][jumps], minlength=program.chain_count))
+        self._heights = Rows(np.zeros(program.chain_count, np.int32))
         self._measure()
         names = [name for name, *_ in program.recents]
         self._recents: dict[str, tuple[int, int]] = {
@@ -133,6 +103,13 @@ class RunningRules:
         self._forgetful = bool(np.isin(program.ops["kind"], _OWN_MEMORY).any())
         self._recent_ops = bool(len(ops))
         self._by_interface: dict[Key, set[str]] | None = None
+        # Built-in chains whose policy has no counters.
+        self._uncounted = {
+            (table.name, chain.name)
+            for table in ruleset.tables
+            for chain in table.chains
+            if chain.policy and not chain.counted
+        }
         self._adopt()
 
     # ---- reading ---------------------------------------------------------------------------------------------------
@@ -166,7 +143,7 @@ class RunningRules:
             own += sorted(name for name in by_table[before.name] if name not in built_in)
             chains = tuple(self._counted(before.name, name) for name in own)
             tables.append(Table(before.name, chains, before.comments, before.ending))
-        return Ruleset(self.family, tuple(tables), self._before.file, self._before.trailer)
+        return replace(self._before, tables=tuple(tables))
 
     def _counted(self, table: str, chain: str) -> Chain:
         number = self._numbers[table, chain]
@@ -180,13 +157,13 @@ class RunningRules:
         policy = next((name for name, kind in POLICIES.items() if kind == row["policy"]), "")
         if chain not in BUILT_IN[table]:
             return Chain(chain, rules)
-        packets, size = self._policies.array[number].tolist()
-        return Chain(chain, rules, policy, packets, size)
+        packets, size = (0, 0) if (table, chain) in self._uncounted else self._policies.array[number].tolist()
+        return Chain(chain, rules, policy, packets, size, (table, chain) not in self._uncounted)
 
     # ---- changing --------------------------------------------------------------------------------------------------
 
     def restore(self, restore: Restore) -> None:
-        """Take an addition, as `iptables-restore --noflush` does.
+        """Take an addition, as `iptables-restore --noflush --counters` does.
 
         DumpError where the kernel would refuse it, and nothing has changed then but counters: a rule that is not
         understood, a jump to a chain that is not there, a deleted chain that something still jumps to, a circle.
@@ -194,23 +171,28 @@ class RunningRules:
         self._check(restore)
         written = [(table, chain) for table, chains in restore.chains.items() for chain in chains]
         deleted = [(table, chain) for table, chains in restore.deleted.items() for chain in chains]
-        before = {key: self.chain(*key) for key in (*written, *deleted)}
+        appended = [(table, chain) for table, chains in restore.appended.items() for chain in chains]
+        policies = {(table, chain): policy for table, of in restore.policies.items() for chain, policy in of.items()}
+        before = {key: self.chain(*key) for key in dict.fromkeys((*written, *deleted, *appended, *policies))}
         try:
-            for key in written:
+            for key in (*written, *appended, *policies):
                 if key not in self._numbers:
                     self._make(*key)
             for key in written:
-                self._write(key, restore.chains[key[0]][key[1]], keep=False)
+                self._write(key, restore.chains[key[0]][key[1]])
+            for key in appended:
+                there = self.chain(*key) or ()
+                self._write(key, (*there, *restore.appended[key[0]][key[1]]), kept=len(there))
             for key in deleted:
-                self._write(key, (), keep=False)
+                self._write(key, ())
             for key in deleted:
                 if self._jumped.array[self._numbers[key]]:
                     raise self._refuse(f"-X {key[1]}", "a rule still jumps to the chain")
-            self._deepen(written)
+            self._deepen((*written, *appended))
         except DumpError:
             for key, texts in before.items():
                 if key in self._numbers:
-                    self._write(key, texts or (), keep=False)
+                    self._write(key, texts or ())
             for key, texts in before.items():
                 if texts is None and key in self._numbers:
                     self._delete(key)
@@ -219,7 +201,36 @@ class RunningRules:
             raise
         for key in deleted:
             self._delete(key)
+        if self.backend == "legacy":
+            verdicts = (key for key, policy in policies.items() if policy.verdict)
+            self._replaced({table for table, _ in (*written, *deleted, *appended, *verdicts)})
+        for key, policy in policies.items():
+            number = self._numbers[key]
+            if policy.verdict:
+                self._chains.array[number]["policy"] = POLICIES[policy.verdict]
+            if policy.verdict or self.backend == "nft":
+                self._policies.array[number] = policy.packets, policy.bytes
+                self._uncounted.discard(key)
         self._adopt()
+
+    def _replaced(self, tables: Set[str]) -> None:
+        """The legacy back end hands the kernel whole tables, with the counters that rules had: policies count from 0, and
+        what rules remember by themselves begins anew (checkentry of xt_limit, xt_statistic, xt_connlimit)."""
+        for key, number in self._numbers.items():
+            if key[0] in tables:
+                self._policies.array[number] = 0
+                if self._forgetful and self._remembers(number):
+                    self._write(key, self.chain(*key) or (), anew=True)
+
+    def _remembers(self, number: int) -> bool:
+        """Whether a rule of a chain has a memory of its own."""
+        row = self._chains.array[number]
+        first = int(row["first_rule"])
+        rules = self._rules.array[first : first + int(row["rule_count"])]
+        return any(
+            np.isin(self._ops.array[at : at + count]["kind"], _OWN_MEMORY).any()
+            for at, count in zip(rules["first_op"].tolist(), rules["op_count"].tolist(), strict=True)
+        )
 
     def interfaces_changed(self, slots: Mapping[str, int], names: Iterable[str]) -> None:
         """Interfaces of these names came or went; slots: all that there are now. Counters stay."""
@@ -231,7 +242,7 @@ class RunningRules:
         changed = False
         for key, patterns in self._by_interface.items():
             if any(_covers(pattern, name) for pattern in patterns for name in names):
-                self._write(key, self.chain(*key) or (), keep=True)
+                self._write(key, self.chain(*key) or (), anew=True)
                 changed = True
         if changed:
             self._adopt()
@@ -243,9 +254,13 @@ class RunningRules:
         if restore.family != self.family:
             raise ValueError(f"rules of family {restore.family} for those of family {self.family}")
         tables = {table.name for table in self._before.tables}
-        for table in (*restore.chains, *restore.deleted):
+        for table in restore.tables:
             if table not in tables:
                 raise self._refuse(f"*{table}", "the host has no such table, and tables are not added while it runs")
+        for table, chains in restore.appended.items():
+            for chain in chains:
+                if (table, chain) not in self._numbers and chain not in BUILT_IN[table]:
+                    raise self._refuse(f"-A {chain}", "there is no such chain")
         for table, names in restore.deleted.items():
             for chain in names:
                 if (table, chain) not in self._numbers or chain in BUILT_IN[table]:
@@ -262,6 +277,8 @@ class RunningRules:
         self._numbers[table, chain] = number
         self._texts[table, chain] = ()
         if policy:
+            if self.backend == "nft":
+                self._uncounted.add((table, chain))
             self._tables[f"base{int(HOOKS[chain])}"][TABLES[table]] = number
 
     def _delete(self, key: Key) -> None:
@@ -272,20 +289,22 @@ class RunningRules:
             self._by_interface.pop(key, None)
         self._chains.give(number, 1)
 
-    def _write(self, key: Key, texts: Sequence[str], keep: bool) -> None:
-        """Give a chain its rules. keep: they are the same and are compiled anew, and their counters stay."""
+    def _write(self, key: Key, texts: Sequence[str], kept: int = 0, *, anew: bool = False) -> None:
+        """Give a chain its rules. kept: so many of the first are those that it has, and stay as they are, counters
+        included. anew: all are the same, and are compiled anew with their counters."""
         number = self._numbers[key]
         before = self.chain(*key) or ()
         row = self._chains.array[number]
         first, count = int(row["first_rule"]), int(row["rule_count"])
-        if texts is before and not keep and not self._forgetful:
+        if texts is before and not anew and not self._forgetful:
             # The very list that was written last: only the counters begin anew.
             self._counters.array[first : first + count] = 0
             return
         old = self._rules.array[first : first + count].copy()
-        counters = self._counters.array[first : first + count].copy() if keep else None
+        counted = len(texts) if anew else kept
+        counters = self._counters.array[first : first + counted].copy()
         self._give_runs(old)
-        taken = self._reused(before, texts, old) if not keep else np.full(len(texts), -1, np.int64)
+        taken = np.full(len(texts), -1, np.int64) if anew else self._reused(before, texts, old, kept)
         rows = np.zeros(len(texts), RULE_DTYPE)
         reused = taken >= 0
         rows[reused] = old[taken[reused]]
@@ -302,15 +321,17 @@ class RunningRules:
             self._counters.take(len(self._rules.array) - self._counters.used)
         self._index(rows, first)
         self._rules.array[first : first + len(texts)] = rows
-        self._counters.array[first : first + len(texts)] = 0 if counters is None else counters
+        self._counters.array[first : first + counted] = counters
+        self._counters.array[first + counted : first + len(texts)] = 0
         self._chains.array[number]["first_rule"] = first
         self._chains.array[number]["rule_count"] = len(texts)
         self._texts[key] = texts
         if self._by_interface is not None:
             self._note_interfaces(key, texts)
 
-    def _reused(self, before: Sequence[str], texts: Sequence[str], old: Any) -> Any:
-        """For each rule the place of the same rule among those of before, or -1."""
+    def _reused(self, before: Sequence[str], texts: Sequence[str], old: Any, kept: int) -> Any:
+        """For each rule the place of the same rule among those of before, or -1. kept: so many are the very same, with
+        what they remember."""
         taken = np.full(len(texts), -1, np.int64)
         if not len(before) or not len(texts):
             return taken
@@ -330,7 +351,7 @@ class RunningRules:
                 # Each is taken once: of two rules with one text the other is made anew.
                 taken[at] = places.pop(texts[at], -1)
         if self._forgetful:
-            for at in np.flatnonzero(taken >= 0).tolist():
+            for at in (kept + np.flatnonzero(taken[kept:] >= 0)).tolist():
                 row = old[taken[at]]
                 kinds = self._ops.array[int(row["first_op"]) : int(row["first_op"]) + int(row["op_count"])]["kind"]
                 if np.isin(kinds, _OWN_MEMORY).any():
@@ -423,9 +444,14 @@ class RunningRules:
             np.maximum.at(higher, owners, heights[targets] + 1)
             if np.array_equal(higher, heights):
                 self._depth = max(self._depth, int(heights.max(initial=0)))
-                return
+                break
             heights[:] = higher
-        raise self._refuse("", "the chains jump in a circle")
+        else:
+            raise self._refuse("", "the chains jump in a circle")
+        if self.backend == "nft":
+            for (table, chain), number in self._numbers.items():
+                if chain in BUILT_IN[table] and heights[number] >= DEEPEST:
+                    raise self._refuse(f":{chain}", TOO_DEEP)
 
     def _note_interfaces(self, key: Key, texts: Sequence[str]) -> None:
         assert self._by_interface is not None
@@ -543,7 +569,7 @@ class _Patch(Compiler):
     """Compiles rules by themselves, and places what they need behind what the host has."""
 
     def __init__(self, running: RunningRules, table: str) -> None:
-        super().__init__(Ruleset(running.family), running.slots, running.sets)
+        super().__init__(Ruleset(running.family, backend=running.backend), running.slots, running.sets)
         self.running = running
         self.kind = int(TABLES[table])
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dataplane.errors import DumpError
+from dataplane.host.iptables_backend import DEFAULT, Backend, header, told
 from dataplane.host.iptables_rule import VERDICTS, Parsed, Specification, parse_rule, split
 from dataplane.host.xtables import target_names
 from dataplane.host.xtables.declare import Refused
@@ -65,13 +66,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """policy: "ACCEPT" or "DROP" of a built-in chain, "" of any other. packets, bytes: of the policy."""
+    """policy: "ACCEPT" or "DROP" of a built-in chain, "" of any other. packets, bytes: of the policy. counted: False where
+    nftables counts nothing for the policy, as the text that made the chain did not declare it."""
 
     name: str
     rules: tuple[Rule, ...] = ()
     policy: str = ""
     packets: int = 0
     bytes: int = 0
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +94,15 @@ class Table:
 class Ruleset:
     """All tables of one family (4 or 6).
 
-    file: where it was read from, for messages. trailer: the lines behind the last table.
+    file: where it was read from, for messages. trailer: the lines behind the last table. backend: who keeps the rules in
+    the kernel, "legacy" or "nft"; they differ in small things (iptables_backend.py).
     """
 
     family: int
     tables: tuple[Table, ...] = ()
     file: str = field(default="", compare=False)
     trailer: tuple[str, ...] = ()
+    backend: Backend = DEFAULT
 
     @classmethod
     def parse(cls, text: str, family: int, file: str = "iptables.save", *, complete: bool = True) -> Ruleset:
@@ -110,6 +115,8 @@ class Ruleset:
             raise ValueError(f"family {family} is neither 4 nor 6")
         ruleset = _Reader(family, file, complete).read(text)
         if complete:
+            from dataplane.host.iptables_check import check
+
             check(ruleset)
         return ruleset
 
@@ -119,8 +126,10 @@ class Ruleset:
     def text(self, counters: bool = False) -> str:
         """As iptables-save prints it, with -c if `counters`. The counters of policies are always printed."""
         lines: list[str] = []
+        if self.tables and self.backend != (_told_by(self.comments) or DEFAULT):
+            lines.append(header(self.backend, self.family))
         for table in self.tables:
-            lines += table.comments
+            lines += (line for line in table.comments if told(line) in (None, self.backend))
             lines.append(f"*{table.name}")
             for chain in table.chains:
                 lines.append(f":{chain.name} {chain.policy or '-'} [{chain.packets}:{chain.bytes}]")
@@ -155,17 +164,27 @@ class Ruleset:
             for chain in table.chains:
                 counted = tuple(_counted(rule, next(of_rules)) for rule in chain.rules)
                 packets, size = next(of_chains)
-                if not chain.policy:
+                if not chain.policy or not chain.counted:
                     packets = size = 0
-                chains.append(Chain(chain.name, counted, chain.policy, packets, size))
+                chains.append(Chain(chain.name, counted, chain.policy, packets, size, chain.counted))
             tables.append(Table(table.name, tuple(chains), table.comments, table.ending))
         return replace(self, tables=tuple(tables))
 
     @property
+    def comments(self) -> tuple[str, ...]:
+        """The lines before, between and behind the tables."""
+        return (*(line for table in self.tables for line in table.comments), *self.trailer)
+
+    @property
     def unmodelled(self) -> tuple[str, ...]:
         """What the tool says that it could not print: tables that only nft can read."""
-        lines = [*(line for table in self.tables for line in table.comments), *self.trailer]
-        return tuple(line.lstrip("# ") for line in lines if "incompatible" in line or "legacy tables present" in line)
+        return tuple(
+            line.lstrip("# ") for line in self.comments if "incompatible" in line or "legacy tables present" in line
+        )
+
+
+def _told_by(comments: Iterable[str]) -> Backend | None:
+    return next((backend for backend in map(told, comments) if backend), None)
 
 
 def _counted(rule: Rule, counters: Sequence[int]) -> Rule:
@@ -174,7 +193,7 @@ def _counted(rule: Rule, counters: Sequence[int]) -> Rule:
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
-_CHAIN = re.compile(r":(\S+)[ \t]+(\S+)(?:[ \t]+\[(\d+):(\d+)\])?[ \t]*")
+DECLARED = re.compile(r":(\S+)[ \t]+(\S+)(?:[ \t]+\[(\d+):(\d+)\])?[ \t]*")
 _COUNTERS = re.compile(r"\[(\d+):(\d+)\][ \t]*")
 
 
@@ -191,7 +210,7 @@ class _Reader:
         self.table = ""
         self.chains: dict[str, Chain] = {}
         self.rules: dict[str, list[Rule]] = {}
-        self.declared = False
+        self.backend: Backend | None = None
 
     def refuse(self, field: str, message: str) -> DumpError:
         return DumpError(self.file, f"line {self.line}", field, message)
@@ -212,12 +231,18 @@ class _Reader:
                 self.command(line)
         if self.table:
             raise self.refuse(f"*{self.table}", "the table has no COMMIT")
-        return Ruleset(self.family, tuple(self.tables), self.file, tuple(self.comments))
+        return Ruleset(self.family, tuple(self.tables), self.file, tuple(self.comments), self.backend or DEFAULT)
 
     def comment(self, line: str) -> None:
         if self.table:
             # Inside a table people write what they like, and iptables-save would not print it.
             return
+        backend = told(line)
+        if backend and self.backend and backend != self.backend:
+            raise self.refuse(
+                line, "another table is of the other back end; the rules of both at once are not modelled"
+            )
+        self.backend = backend or self.backend
         if self.tables and not self.comments and line.startswith("# Completed"):
             last = self.tables[-1]
             self.tables[-1] = replace(last, ending=(*last.ending, line))
@@ -246,7 +271,7 @@ class _Reader:
 
     def declare(self, line: str) -> None:
         """`:CHAIN POLICY [packets:bytes]`."""
-        match = _CHAIN.fullmatch(line)
+        match = DECLARED.fullmatch(line)
         if not self.table:
             raise self.refuse(line.strip(), "no table is open")
         if not match:
@@ -311,6 +336,8 @@ class _Reader:
             if name not in BUILT_IN[self.table] and self.complete:
                 raise self.refuse(name, "the chain is not declared")
             self.new_chain(name, name)
+            if (self.backend or DEFAULT) == "nft":
+                self.chains[name] = replace(self.chains[name], counted=False)
         return self.rules[name]
 
     def append(self, chain: str, words: list[str], packets: int | None, size: int | None) -> None:
@@ -373,7 +400,8 @@ class _Reader:
         if chain not in BUILT_IN[self.table]:
             raise self.refuse("-P", "only a built-in chain has a policy")
         self.known(chain)
-        self.chains[chain] = replace(self.chains[chain], policy=words[0])
+        # iptables-nft sets counters with it.
+        self.chains[chain] = replace(self.chains[chain], policy=words[0], counted=True)
 
     def zero(self, chain: str, words: list[str], packets: int | None, size: int | None) -> None:
         self.nothing_more("-Z", words)
@@ -401,84 +429,3 @@ _COMMANDS: dict[str, Callable[[_Reader, str, list[str], int | None, int | None],
     )
     for name in names
 }
-
-
-# ---- what the kernel would refuse ------------------------------------------------------------------------------------
-
-
-def check(ruleset: Ruleset) -> None:
-    """Refuse what the kernel would: jumps to nowhere, loops, extensions where they have no place. Raises DumpError."""
-    for table in ruleset.tables:
-        _check_table(ruleset, table)
-
-
-def _refused(ruleset: Ruleset, rule: Rule, field: str, message: str) -> DumpError:
-    return DumpError(ruleset.file, f"line {rule.line}" if rule.line else "", field, message)
-
-
-def _understood(ruleset: Ruleset, rule: Rule) -> Specification:
-    try:
-        return rule.specification(ruleset.family)
-    except Refused as refused:
-        raise _refused(ruleset, rule, refused.field, refused.message) from None
-
-
-def _check_table(ruleset: Ruleset, table: Table) -> None:
-    built_in = BUILT_IN[table.name]
-    names = {chain.name for chain in table.chains}
-    jumps: dict[str, list[tuple[str, Rule]]] = {chain.name: [] for chain in table.chains}
-    for chain in table.chains:
-        for rule in chain.rules:
-            goes_to = _understood(ruleset, rule).chain
-            if not goes_to:
-                continue
-            if goes_to not in names:
-                raise _refused(ruleset, rule, f"-j {goes_to}", "neither a chain of the table nor a known target")
-            if goes_to in built_in:
-                raise _refused(ruleset, rule, f"-j {goes_to}", "a built-in chain cannot be jumped to")
-            jumps[chain.name].append((goes_to, rule))
-    reached = _reach(ruleset, table, jumps)
-    for chain in table.chains:
-        hooks = reached[chain.name]
-        for rule in chain.rules:
-            spec = _understood(ruleset, rule)
-            if spec.jump == "DROP" and table.name == "nat":
-                raise _refused(ruleset, rule, "-j DROP", "the nat table is not intended for filtering")
-            for extension in (*spec.matches, *(() if spec.target is None else (spec.target,))):
-                if extension.tables and table.name not in extension.tables:
-                    raise _refused(ruleset, rule, extension.label, f"has no place in table {table.name}")
-                allowed = extension.allowed_hooks()
-                if allowed and not hooks <= allowed:
-                    where = ", ".join(sorted(hooks - allowed))
-                    message = f"has no place in {where}, from where the rule is reached"
-                    raise _refused(ruleset, rule, extension.label, message)
-
-
-def _reach(ruleset: Ruleset, table: Table, jumps: Mapping[str, Iterable[tuple[str, Rule]]]) -> dict[str, set[str]]:
-    """The built-in chains from which each chain is reached. Raises DumpError for a loop, as the kernel refuses it."""
-    order: list[str] = []
-    state: dict[str, int] = {}  # 1 while its jumps are followed, 2 afterwards
-    for start in jumps:
-        if start in state:
-            continue
-        state[start] = 1
-        path = [(start, iter(jumps[start]))]
-        while path:
-            name, rest = path[-1]
-            step = next(rest, None)
-            if step is None:
-                state[name] = 2
-                order.append(name)
-                path.pop()
-                continue
-            goes_to, rule = step
-            if state.get(goes_to) == 1:
-                raise _refused(ruleset, rule, f"-j {goes_to}", "the jump closes a loop")
-            if goes_to not in state:
-                state[goes_to] = 1
-                path.append((goes_to, iter(jumps[goes_to])))
-    reached = {name: ({name} if name in BUILT_IN[table.name] else set()) for name in jumps}
-    for name in reversed(order):
-        for goes_to, _ in jumps[name]:
-            reached[goes_to] |= reached[name]
-    return reached

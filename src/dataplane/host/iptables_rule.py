@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dataplane._fast.packet import Field
+from dataplane.host.iptables_backend import Backend
 from dataplane.host.xtables import find_match, find_target
 from dataplane.host.xtables.declare import Extension, Given, Match, Option, Refused, Scope, Target
 from dataplane.host.xtables.predicate import ANY, Address, Interface, Test, Word
@@ -61,7 +62,7 @@ class Selector:
         if self.fragment:
             yield "! -f" if self.not_fragment else "-f"
 
-    def tests(self) -> Iterator[Test]:
+    def tests(self, backend: Backend, family: int) -> Iterator[Test]:
         """In the order of ip_packet_match (net/ipv4/netfilter/ip_tables.c)."""
         for word, network, inverted in (
             (Field.FIELD_SRC, self.source, self.not_source),
@@ -74,7 +75,8 @@ class Selector:
         if self.out_interface:
             yield Interface(Field.FIELD_OIF, self.out_interface, self.not_out)
         if self.protocol:
-            yield Word(Field.FIELD_PROTO, self.protocol, self.protocol, invert=self.not_protocol)
+            word = Field.FIELD_L4PROTO if backend == "nft" and family == 6 else Field.FIELD_PROTO
+            yield Word(word, self.protocol, self.protocol, invert=self.not_protocol)
         if self.fragment:
             yield Word(Field.FIELD_FRAGMENT, 1, ANY, invert=self.not_fragment)
 
@@ -106,11 +108,11 @@ class Specification:
             words.append(f"{'-g' if self.goto else '-j'} {self.jump}")
         return " ".join(words)
 
-    def tests(self) -> Iterator[Test]:
+    def tests(self, backend: Backend) -> Iterator[Test]:
         """What a packet must pass, in the kernel's order. Raises Refused for a match that is not evaluated."""
-        yield from self.selector.tests()
+        yield from self.selector.tests(backend, self.family)
         for match in self.matches:
-            yield from match.tests()
+            yield from match.native() if backend == "nft" else match.tests()
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------

@@ -43,15 +43,15 @@ class Command:
 
 
 def commands(
-    config: HostConfig, far: str = "", far_names: Mapping[str, str] | None = None, iptables: str = "iptables"
+    config: HostConfig, far: str = "", far_names: Mapping[str, str] | None = None, iptables: str = ""
 ) -> list[Command]:
     """The commands, in order, that create this host in an empty network namespace; each must succeed.
 
     They run inside the namespace (`ip netns exec NAME ...`). The other end of a veth that leads elsewhere, and the
     other end of a veth that stands for a physical device, is put into the existing namespace `far`, under the name
     that `far_names` gives for the interface, else the interface's own; it is brought up where the interface has
-    carrier. iptables: the program whose -restore takes the rules ("iptables-legacy" for the other back end; for IPv6
-    the same name with ip6tables). ModelError for what cannot be created so: a link of a kind
+    carrier. iptables: the program whose -restore takes the rules, if not that of the rules' own back end
+    ("iptables-legacy", "iptables-nft"); for IPv6 the same name with ip6tables. ModelError for what cannot be created so: a link of a kind
     that is not modelled, a proxy neighbour without a device (which a kernel does not delete with its namespace).
     """
     result = [
@@ -88,8 +88,10 @@ def commands(
         if times != ipvs.IpvsTimeouts():
             result.append(Command(("ipvsadm", "--set", *map(str, times))))
     for family, rules in ((4, config.iptables), (6, config.ip6tables)):
-        program = iptables if family == 4 else iptables.replace("iptables", "ip6tables", 1)
         if rules is not None:
+            program = iptables or f"iptables-{rules.backend}"
+            if family == 6:
+                program = program.replace("iptables", "ip6tables", 1)
             result.append(Command((f"{program}-restore", "--counters"), rules.text(counters=True)))
     result.append(Command(("sysctl", "-q", "-e", "-p", "-"), _final_settings(config)))
     return [command for command in result if command.input or command.argv[0] == "sh" or "--set" in command.argv]

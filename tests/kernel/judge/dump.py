@@ -6,7 +6,7 @@ from pathlib import Path
 
 from judge.namespace import Namespace
 
-# `nft` or `legacy`: which back end of iptables is asked. Both must say the same.
+# `nft` or `legacy`: which back end of iptables is asked where a scenario names none. Either must agree.
 BACKEND = os.environ.get("DATAPLANE_IPTABLES", "nft")
 
 

@@ -48,7 +48,7 @@ def run(kernel: Recording) -> Recording:
         else:
             step.late = passed
             if step.kind == "change":
-                host.restore(step.data.decode(), 6 if kernel.scenario.endswith("/ipv6") else 4)
+                host.restore(step.data.decode(), int(step.interface))
             elif step.kind == "unplug":
                 host.reconfigure(_without(host.config, step.interface))
             elif step.kind == "ipvs":

@@ -79,7 +79,8 @@ class LogListener:
 
 
 def emulated(host: Any) -> list[str]:
-    """The same of an emulator's host."""
+    """The same of an emulator's host. Of packets that TRACE marked nftables tells xtables-monitor, and not the log."""
+    rulesets = {4: host.config.iptables, 6: host.config.ip6tables}
     return [
         _row(
             one.prefix,
@@ -92,7 +93,7 @@ def emulated(host: Any) -> list[str]:
             one.packet,
         )
         for one in host.logged()
-        if one.kind != "LOG"
+        if one.kind == "NFLOG" or (one.kind == "TRACE" and rulesets[one.family].backend == "legacy")
     ]
 
 

@@ -317,11 +317,11 @@ class Node:
         step.out = self._read()
         return self._finish(step)
 
-    def change(self, text: str) -> None:
+    def change(self, text: str, family: int = 0) -> None:
         """A step: what iptables-restore --noflush takes, as kube-proxy feeds it."""
         self.start()
-        step = Step("change", 0, data=text.encode())
-        tool = dump.iptables_tool(self.family, "restore", self._backend)
+        step = Step("change", 0, str(family or self.family), text.encode())
+        tool = dump.iptables_tool(family or self.family, "restore", self._backend)
         step.late = self._read()
         step.time_ns = now_ns()
         self._namespace.run(tool, "--noflush", "--counters", text=text)

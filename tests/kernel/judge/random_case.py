@@ -1,6 +1,7 @@
 """A case of the random judge as text: what sets the node up and what happens to it, one thing a line.
 
     # a comment
+    backend nft                              of iptables: nft or legacy, which a case has that does not say
     port eth0 02:00:00:00:00:01 mtu 1500     a port; `master cni0` puts it into a bridge
     ip -6 route add fd00:9::/64 via ...      a line of `ip`
     bridge fdb add ...                       a line of `bridge`
@@ -12,6 +13,7 @@
     receive eth0 0200...                     a frame that arrives at a port, in hex
     send 4500...                             an IP packet of the node's own
     wait 1.5                                 seconds
+    change 4 *filter; :U1 - [0:0]; COMMIT    what iptables-restore --noflush takes, of a family
 
 Every line stands by itself, so a case shrinks by leaving lines out.
 """
@@ -26,7 +28,7 @@ from judge.node import Node
 from judge.recording import Recording, decode
 from judge.scenario import Scenario
 
-STEPS = ("receive", "send", "wait")
+STEPS = ("receive", "send", "wait", "change")
 FOUND = Path(__file__).parent.parent / "found"
 MASKS = ("chosen",)
 
@@ -67,7 +69,9 @@ def set_up(node: Node, lines: Iterable[str]) -> None:
 def take_steps(node: Node, lines: Iterable[str]) -> None:
     for line in lines:
         verb, *words = line.split()
-        if verb == "receive":
+        if verb == "change":
+            node.change(line.split(" ", 2)[2].replace("; ", "\n") + "\n", int(words[0]))
+        elif verb == "receive":
             node.receive(words[0], bytes.fromhex(words[1]))
         elif verb == "send":
             node.send(bytes.fromhex(words[0]))
@@ -81,13 +85,17 @@ def take_steps(node: Node, lines: Iterable[str]) -> None:
 def scenario_of(name: str, shows: str, lines: Sequence[str]) -> Scenario:
     """A scenario that does what the lines say."""
     steps = [line for line in lines if line.startswith(STEPS)]
-    before = [line for line in lines if not line.startswith(STEPS)]
+    before = [line for line in lines if not line.startswith((*STEPS, "backend "))]
 
     def body(node: Node) -> None:
         set_up(node, before)
         take_steps(node, steps)
 
-    return Scenario(name, shows, 4, body, MASKS, "", "legacy")
+    return Scenario(name, shows, 4, body, MASKS, "", backend_of(lines))
+
+
+def backend_of(lines: Iterable[str]) -> str:
+    return next((line.split()[1] for line in lines if line.startswith("backend ")), "legacy")
 
 
 def steps_of(recording: Recording) -> list[str]:
@@ -98,6 +106,8 @@ def steps_of(recording: Recording) -> list[str]:
             lines.append(f"receive {step.interface} {step.data.hex()}")
         elif step.kind == "send":
             lines.append(f"send {step.data.hex()}")
+        elif step.kind == "change":
+            lines.append(f"change {step.interface} {'; '.join(step.data.decode().splitlines())}")
         else:
             lines.append("wait 1.3")
     return lines

@@ -101,7 +101,11 @@ class Rules:
         else:
             side = random.choice(["sport", "dport", "dport"])
             more = f"-m {name} {bang(random)}--{side} {self.ports()}"
-            if random.random() < 0.25:
+            if random.random() < 0.1:
+                more = f"-m {name}"  # the nft back end asks the kernel's own match then
+            elif random.random() < 0.1:
+                more = f"-m {name} {bang(random)}--sport {self.ports()} {bang(random)}--dport {self.ports()}"
+            elif random.random() < 0.25:
                 several = ",".join(str(port) for port in random.sample(PORTS, k=3))
                 more = f"-m multiport {bang(random)}--{random.choice(['sports', 'dports', 'ports'])} {several}"
             elif name == "tcp" and random.random() < 0.4:

@@ -17,11 +17,14 @@ from judge import emulated
 from judge.compare import Difference, compare, masked
 from judge.node import Node
 from judge.random_case import MASKS, scenario_of, set_up, steps_of
+from judge.random_change import change
 from judge.random_hosts import host
 from judge.random_rules import rules
 from judge.random_talk import Talk
 from judge.recording import Frame, Recording, Step
 from judge.scenario import Kernel, Scenario
+
+BACKENDS = ("legacy", "nft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +39,26 @@ def draw(kernel: Kernel, seed: int, packets: int, folder: Path) -> Outcome:
     """Draw a case, talk to the kernel, compare."""
     random = Random(seed)
     drawn = host(random)
-    lines = [*drawn.lines, *rules(random, drawn)]
+    other = Random(~seed)
+    backend = other.choice(BACKENDS)
+    changes = other.sample(range(packets), k=other.choice([0, 0, 0, 1, 3]))
+    said = [*drawn.lines, *rules(random, drawn)]
+    lines = [f"backend {backend}", *said]
 
     def body(node: Node) -> None:
-        set_up(node, lines)
+        set_up(node, said)
         talk = Talk(random, drawn)
         rests = {packets // 2} if any(TIMEOUT in line for line in drawn.lines) else ()
         for number in range(packets):
             if number in rests:
                 node.wait(1.3)
+            if number in changes and (made := change(other, drawn, said)):
+                node.change(made[1], made[0])
             port, frame = talk.next()
             talk.saw(node.receive(port, frame) if port else node.send(frame))
         node.look()
 
-    recording = kernel.run(Scenario(f"random/{seed}", "", 4, body, MASKS, "", "legacy"), folder)
+    recording = kernel.run(Scenario(f"random/{seed}", "", 4, body, MASKS, "", backend), folder)
     return Outcome(seed, [*lines, *steps_of(recording)], _count(recording), against(recording))
 
 

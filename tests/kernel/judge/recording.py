@@ -37,7 +37,7 @@ class Step:
     # "ipvs" (lines of ipvsadm) or "sysctl" (one setting)
     kind: str
     time_ns: int  # when; for "wait", the end of the waiting
-    interface: str = ""
+    interface: str = ""  # of a "change" the family
     data: bytes = b""
     ethernet: bool = True
     late: list[Frame] = field(default_factory=list)  # what timers sent since the step before

@@ -67,7 +67,7 @@ def partial_sync(node: Node) -> None:
     client.send(UDP(sport=40003, dport=80) / b"query", to=other).only(first)
 
 
-@scenario(families=(4, 6))
+@scenario(families=(4, 6), backend="nft")
 def partial_sync_keeps_counters(node: Node) -> None:
     """A partial sync: chains that are rewritten count from 0, all others go on, connections stay (nft)."""
     partial_sync(node)
@@ -183,3 +183,67 @@ def a_pod_that_goes_unknown(node: Node) -> None:
     node.unplug("veth1")
     client.send(UDP(sport=40000, dport=80) / b"query", to=pod.ip)
     node.wait(3.3)
+
+
+def remembering(node: Node) -> None:
+    """Rules that remember stand in a chain that no change names; another chain of their table is rewritten."""
+    client, server = node.router()
+    node.rules("""
+        -N OTHER
+        -A FORWARD -m limit --limit 1/hour --limit-burst 3
+        -A FORWARD -m statistic --mode nth --every 4 --packet 1
+        -A FORWARD -p udp -m connlimit --connlimit-above 2
+        -A FORWARD -m recent --set --name A
+        -A FORWARD -m recent --rcheck --hitcount 4 --name A
+        -A FORWARD -m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 4 --hashlimit-name B
+        -A FORWARD -j OTHER
+    """)
+    for port in (1, 2, 3):
+        client.send(UDP(sport=port, dport=80) / b"x", to=server).only(server)
+    node.change("*filter\n:OTHER - [0:0]\n-A OTHER -p udp\nCOMMIT\n")
+    for port in (4, 5, 6, 7):
+        client.send(UDP(sport=port, dport=80) / b"x", to=server).only(server)
+
+
+@scenario(backend="nft")
+def memory_of_other_chains(node: Node) -> None:
+    """A change leaves what rules of other chains remember: limit, statistic, connlimit (nft)."""
+    remembering(node)
+
+
+@scenario(backend="legacy")
+def memory_of_other_chains_legacy(node: Node) -> None:
+    """A change begins limit, statistic and connlimit of the whole table anew, but not recent and hashlimit (legacy)."""
+    remembering(node)
+
+
+def declared(node: Node) -> None:
+    """A built-in chain that an addition declares keeps its rules, and gets a policy with its counters."""
+    client, server = node.router()
+    node.rules("""
+        -A FORWARD -p udp --dport 80
+        -t mangle -A FORWARD -p udp
+    """)
+    client.send(UDP(sport=1, dport=80) / b"x", to=server).only(server)
+    node.change(
+        "*filter\n:FORWARD DROP [7:77]\n:NEW - [0:0]\n-A FORWARD -p udp --dport 81 -j NEW\n-A NEW -j ACCEPT\nCOMMIT\n"
+    )
+    client.send(UDP(sport=2, dport=80) / b"x", to=server)
+    client.send(UDP(sport=3, dport=81) / b"x", to=server).only(server)
+    # What is added to a chain that is not declared comes behind what it has.
+    node.change("*filter\n-A NEW -p tcp\n-A FORWARD -p udp -j ACCEPT\nCOMMIT\n")
+    client.send(UDP(sport=4, dport=80) / b"x", to=server).only(server)
+    node.change("*filter\n:FORWARD - [5:55]\nCOMMIT\n*mangle\nCOMMIT\n")
+    client.send(UDP(sport=5, dport=80) / b"x", to=server).only(server)
+
+
+@scenario(families=(4, 6), backend="nft")
+def declared_chains(node: Node) -> None:
+    """An addition that declares a built-in chain: its rules stay, its policy and its counters are set (nft)."""
+    declared(node)
+
+
+@scenario(families=(4, 6), backend="legacy")
+def declared_chains_legacy(node: Node) -> None:
+    """The same where `-` stands for the policy that it has: legacy does not even set counters then."""
+    declared(node)

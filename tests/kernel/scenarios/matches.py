@@ -171,7 +171,7 @@ def tcp_option(node: Node) -> None:
     client.send(TCP(sport=1, dport=80, flags="S"), to=server)
 
 
-@scenario(families=(4, 6))
+@scenario(families=(4, 6), backend="nft")
 def header_cut_short_nft(node: Node) -> None:
     """A transport header that ends behind the ports: iptables-nft reads ports by themselves, and the packet goes on."""
     header_cut_short(node)

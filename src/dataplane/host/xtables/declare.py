@@ -152,6 +152,11 @@ class Match(Extension):
         """What a packet must pass, in the kernel's order."""
         raise Refused(self.label, "read and printed, but not evaluated")
 
+    def native(self) -> Iterator[Test]:
+        """The same under the nft back end: iptables-nft writes some matches as expressions of nftables, and takes the
+        kernel's own for the others."""
+        return self.tests()
+
 
 class Target(Extension):
     flag = "-j"

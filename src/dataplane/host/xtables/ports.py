@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dataplane._fast.packet import Field
 from dataplane.host.xtables.declare import Extension, Given
-from dataplane.host.xtables.predicate import Test, Word
+from dataplane.host.xtables.predicate import Payload, Test, Word
 
 
 def whole_is_nothing(given: dict[str, Given]) -> dict[str, Given]:
@@ -22,3 +22,11 @@ def port_tests(match: Extension) -> Iterator[Test]:
         if match.has(option):
             low, high = match.value(option)
             yield Word(word, low, high, invert=match.inverted(option))
+
+
+def native_port_tests(match: Extension) -> Iterator[Test]:
+    """iptables-nft asks nothing where all ports are meant, inverted or not."""
+    for option, word in (("sport", Field.FIELD_SPORT), ("dport", Field.FIELD_DPORT)):
+        if match.has(option) and match.value(option) != (0, 65535):
+            low, high = match.value(option)
+            yield Payload(word, low, high, invert=match.inverted(option))

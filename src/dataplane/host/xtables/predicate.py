@@ -59,6 +59,18 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class Payload:
+    """low <= (word & mask) <= high, for a word of the transport header. A packet whose header ends before the word does
+    not match; in a later fragment other bytes are taken for the header (nft_payload_fast_eval)."""
+
+    word: int
+    low: int
+    high: int
+    mask: int = ANY
+    invert: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Interface:
     """The name of an interface; a trailing + stands for any rest. word: FIELD_IIF, FIELD_OIF, FIELD_PHYSIN or
     FIELD_PHYSOUT.
@@ -131,7 +143,7 @@ class Custom:
     shared: Shared | None = None
 
 
-Test: TypeAlias = Word | Address | AddressRange | Header | Interface | AnyOf | CtWord | CtAddress | Custom
+Test: TypeAlias = Word | Address | AddressRange | Header | Payload | Interface | AnyOf | CtWord | CtAddress | Custom
 
 
 @dataclass(frozen=True, slots=True)

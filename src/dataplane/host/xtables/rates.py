@@ -29,14 +29,25 @@ def _period(text: str, scope: Scope) -> int:
     return SCALE * seconds // int(match[1])
 
 
-def show_period(period: int) -> str:
-    shown = ""
+def _whole(period: int) -> tuple[int, str]:
+    found = (0, "day")
     for unit, seconds in UNITS.items():
         scale = SCALE * seconds
-        if shown and (period > scale or scale // period < scale % period):
+        if found[0] and (period > scale or scale // period < scale % period):
             break
-        shown = f"{scale // period}/{unit}"
-    return shown
+        found = scale // period, unit
+    return found
+
+
+def whole_rate(period: int) -> tuple[int, int]:
+    """Packets in so many seconds, as the tools print it and as iptables-nft hands it to the kernel."""
+    count, unit = _whole(period)
+    return count, UNITS[unit]
+
+
+def show_period(period: int) -> str:
+    count, unit = _whole(period)
+    return f"{count}/{unit}"
 
 
 # The time between two packets, in units of 1/10000 s.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataplane._fast.packet import Field
 from dataplane._fast.ruleset import OpKind
 from dataplane.host.xtables.declare import TCP, Given, Kind, Match, Option, Refused, Scope
-from dataplane.host.xtables.ports import port_tests, whole_is_nothing
-from dataplane.host.xtables.predicate import Custom, Header, Test, Word
+from dataplane.host.xtables.ports import native_port_tests, port_tests, whole_is_nothing
+from dataplane.host.xtables.predicate import Custom, Header, Payload, Test, Word
 from dataplane.host.xtables.values import PORTS, number
 
 FLAGS = {"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32}
@@ -68,6 +68,15 @@ class Tcp(Match):
             yield Word(Field.FIELD_TCP_FLAGS, compare, compare, mask, self.inverted("tcp-flags"))
         if self.has("tcp-option"):
             yield Custom(OpKind.OP_TCP_OPTION, (self.value("tcp-option"),), invert=self.inverted("tcp-option"))
+
+    def native(self) -> Iterator[Test]:
+        if self.has("tcp-option") or not self.given:
+            yield from self.tests()
+            return
+        mask, compare = self.value("tcp-flags", (0, 0))
+        if mask:
+            yield Payload(Field.FIELD_TCP_FLAGS, compare, compare, mask, self.inverted("tcp-flags"))
+        yield from native_port_tests(self)
 
 
 MATCH = Tcp

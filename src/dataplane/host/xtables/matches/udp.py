@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dataplane.host.xtables.declare import UDP, Given, Match, Option, Scope
-from dataplane.host.xtables.ports import port_tests, whole_is_nothing
+from dataplane.host.xtables.ports import native_port_tests, port_tests, whole_is_nothing
 from dataplane.host.xtables.predicate import Header, Test
 from dataplane.host.xtables.values import PORTS
 
@@ -25,6 +25,9 @@ class Udp(Match):
     def tests(self) -> Iterator[Test]:
         yield Header(8)
         yield from port_tests(self)
+
+    def native(self) -> Iterator[Test]:
+        return native_port_tests(self) if self.given else self.tests()
 
 
 MATCH = Udp
