@@ -62,7 +62,9 @@ cdef inline Stage device_receive(Network *net, Host *host, Packet *p) noexcept n
         p.type = packet_type(interface, load_mac(p.mac))
         p.ethertype = load16(p.mac + 12)
         p.net = p.mac + ETH_HLEN
-        if p.ethertype == ETH_P_8021Q and interface.master < 0 and length >= ETH_HLEN + 4:
+        if p.ethertype == ETH_P_8021Q and length < ETH_HLEN + 6:
+            return drop(net, host, p, Reason.NOT_SPECIFIED)     # skb_vlan_untag
+        if p.ethertype == ETH_P_8021Q and interface.master < 0:
             if load16(p.net) & 0x0FFF:
                 # No VLAN device is modelled: the frame belongs to one that is not there.
                 return drop(net, host, p, Reason.OTHERHOST)

@@ -275,6 +275,8 @@ cdef inline bint select_source4(
 
 cdef inline bint hop_source(const Fib *fib, const Route *route, const NextHop *hop, uint32_t *out) noexcept nogil:
     """The IPv4 source that one next hop suggests (fib_info_update_nhc_saddr)."""
+    if route == NULL:
+        return select_source4(fib, hop.slot, NULL, RT_SCOPE_LINK, out)
     if route.has_prefsrc:
         memcpy(out, route.prefsrc, 16)
         return True
@@ -385,7 +387,7 @@ cdef inline bint transport_matches(const PolicyRule *rule, const FlowKey *key) n
 
 cdef inline bint rule_matches(const PolicyRule *rule, const FlowKey *key) noexcept nogil:
     cdef bint match = (
-        (rule.iif == -1 or (rule.local_in and key.iif < 0) or rule.iif == key.iif)
+        ((rule.iif == -1 and not rule.local_in) or (rule.local_in and key.iif < 0) or (rule.iif >= 0 and rule.iif == key.iif))
         and (rule.oif == -1 or rule.oif == key.oif)
         and (key.mark & rule.mask) == rule.mark
         and (rule.source_length == 0 or prefix_covers(rule.source, key.src, key.family, rule.source_length))

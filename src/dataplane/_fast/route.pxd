@@ -79,7 +79,7 @@ cdef inline void route_take(Host *host, Packet *p, const FibResult *result) noex
         p.oif = -1
         return
     p.oif = result.hop.slot
-    if host.fib.path_mtus != NULL:
+    if host.fib.path_mtus != NULL and result.route != NULL:
         route_learnt(host, p, result.route)
     if result.hop.gateway_family:
         memcpy(p.nexthop, result.hop.gateway, 16)
@@ -372,7 +372,7 @@ cdef inline void route_input6(Host *host, Packet *p, InputRoute *route) noexcept
         route.reason = Reason.IP_INNOROUTES if dst[0] | dst[1] | dst[2] | dst[3] else Reason.IP_INADDRERRORS
         return
     if result.type == ROUTE_LOCAL or result.type == ROUTE_ANYCAST:
-        p.route_type = ROUTE_LOCAL
+        p.route_type = result.type
         p.oif = -1
         return
     if result.type == ROUTE_BLACKHOLE:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
 from dataplane._fast.ipset import CompiledSets, SetPart
 from dataplane.host.config import IpSet, IpSetEntry
@@ -46,7 +47,7 @@ def compile_sets(sets: Iterable[IpSet]) -> Sets:
             compiled.fill_list(
                 at,
                 [
-                    (index[str(entry.elements[0])], _left(entry), entry.packets or 0, entry.bytes or 0)
+                    (index[str(entry.elements[0])], _left(entry), entry.packets or 0, entry.bytes or 0, *entry.mark)
                     for entry in value.entries
                 ],
             )
@@ -59,6 +60,8 @@ def compile_sets(sets: Iterable[IpSet]) -> Sets:
                 packets=entry.packets or 0,
                 bytes=entry.bytes or 0,
                 nomatch=entry.nomatch,
+                mark=entry.mark[0],
+                mark_mask=entry.mark[1],
             )
     return Sets(compiled, index, refused)
 
@@ -72,13 +75,14 @@ def refill(compiled: CompiledSets, at: int, before: IpSet, after: IpSet) -> None
     for entry in after.entries:
         key = _key(entry)
         if key not in known:
-            compiled.add(at, key, expires=_left(entry), nomatch=entry.nomatch)
+            mark, mask = entry.mark
+            compiled.add(at, key, expires=_left(entry), nomatch=entry.nomatch, mark=mark, mark_mask=mask)
 
 
 def refused_sets(values: Iterable[IpSet]) -> dict[str, str]:
     """The sets that are not evaluated, with their type."""
     values = tuple(values)
-    refused = {value.name: value.type for value in values if value.type not in TYPES or value.bitmask is not None}
+    refused = {value.name: value.type for value in values if value.type not in TYPES}
     # A list is no better than its members.
     refused |= {
         value.name: value.type
@@ -88,7 +92,7 @@ def refused_sets(values: Iterable[IpSet]) -> dict[str, str]:
     return refused
 
 
-def _settings(value: IpSet) -> dict[str, int]:
+def _settings(value: IpSet) -> dict[str, Any]:
     parts, net = TYPES.get(value.type, (0, 0))
     low, high = value.range if value.type == "bitmap:port" and value.range else (0, 0)
     return {
@@ -98,13 +102,24 @@ def _settings(value: IpSet) -> dict[str, int]:
         "net": net,
         "counters": int(value.counters),
         "timeouts": int(value.timeout is not None),
-        "netmask": value.netmask or 0,
+        "skbinfo": int(value.skbinfo),
+        "mask": _mask(value),
         "timeout": (value.timeout or 0) * SECOND,
         "low": int(low),
         "high": int(high),
         # A bitmap has a place for each port; a set holds what its dump says, whatever its limit.
         "limit": 65536 if value.method == "bitmap" else max(value.max_elements, len(value.entries)),
     }
+
+
+def _mask(value: IpSet) -> tuple[int, int, int, int] | None:
+    """Which bits of an address count, as four words; None: all."""
+    if value.bitmask is not None:
+        return _words(ip_address(value.bitmask))
+    if value.netmask is None:
+        return None
+    bits = 32 if value.family == 4 else 128
+    return _words(ip_network((0, value.netmask) if bits == 32 else (IPv6Address(0), value.netmask)).netmask)
 
 
 def _left(entry: IpSetEntry) -> int:
