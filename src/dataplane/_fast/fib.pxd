@@ -118,7 +118,7 @@ cdef struct Fib:
     Interface *interfaces   # of the host, not owned
     int32_t interface_count
     uint32_t seed           # net.ipv4.fib_multipath_hash_seed, or the host's own
-    uint8_t hash_policy4    # net.ipv4.fib_multipath_hash_policy: 0 addresses, 1 ports too
+    uint8_t hash_policy4    # net.ipv4.fib_multipath_hash_policy: 0 addresses, 1 ports too, 2 the inner addresses
     uint8_t hash_policy6
     PathMtu *path_mtus      # NULL until the first one is learnt
 

@@ -441,8 +441,8 @@ def _policy(host: CompiledHost, config: HostConfig, slots: Mapping[str, int], un
             }
         )
     policies = [_number(config, f"net.ipv{family}.fib_multipath_hash_policy", 0) for family in (4, 6)]
-    if max(policies) > 1:
-        unmodelled.append("net.ipv4.fib_multipath_hash_policy: only 0 (addresses) and 1 (ports too)")
+    if max(policies) > 2:
+        unmodelled.append("fib_multipath_hash_policy: only 0 (addresses), 1 (ports too) and 2 (inner addresses)")
     host.multipath(_number(config, "net.ipv4.fib_multipath_hash_seed", 0), *policies)
     host.policy_rules(rows, not all(_is_default(rule) for rule in rules))
 

@@ -272,6 +272,14 @@ class Node:
     def _interfaces(self) -> dict[str, dict[str, int]]:
         return dump.interfaces(self._namespace)
 
+    def begin(self) -> None:
+        """Begin here: what has happened is forgotten, and the dump taken anew, with connections and counters as they are."""
+        self._fence.wait()
+        self.recording.steps.clear()
+        self._dump()
+        self._before = self._interfaces()
+        self._trace.read()
+
     def receive(self, interface: str, frame: bytes | Packet) -> Frames:
         """Let one frame arrive at a port; what comes out of all ports by then."""
         self.start()

@@ -283,22 +283,6 @@ def multipath_by_inner_headers(node: Node) -> None:
         client.send(echo(node.family, ident=last), to=FAR[node.family])
 
 
-@scenario(families=(4, 6))
-def multipath_by_chosen_fields(node: Node) -> None:
-    """fib_multipath_hash_policy 3: the fields of fib_multipath_hash_fields alone."""
-    client, one, two = fork(node)
-    node.sysctl("net.ipv4.fib_multipath_hash_seed = 4711")
-    node.sysctl(f"net.ipv{node.family}.fib_multipath_hash_policy = 3")
-    node.sysctl(f"net.ipv{node.family}.fib_multipath_hash_fields = 0x36")
-    node.ip(f"{node.dash}route add {NET[node.family]} nexthop via {one.ip} nexthop via {two.ip}")
-    for last in range(1, 9):
-        target = f"203.0.113.{last}" if node.family == 4 else f"2001:db8:9::{last}"
-        client.send(UDP(sport=1, dport=2), to=target)
-        client.send(UDP(sport=last, dport=2), to=target)
-        client.send(UDP(sport=2, dport=last), to=target)
-        client.send(TCP(sport=2, dport=last), to=target)
-
-
 @scenario()
 def route_mtu_locked_or_not(node: Node) -> None:
     """An MTU of a route below and above the device's, for own and forwarded packets, DF or not; ip_forward_use_pmtu."""
