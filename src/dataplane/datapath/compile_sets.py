@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from dataplane._fast.ipset import CompiledSets, SetPart
 from dataplane.host.config import IpSet, IpSetEntry
+from dataplane.host.ipset import ProtocolPort
 
 SECOND = 1_000_000_000
 WORD = 0xFFFFFFFF
@@ -77,6 +78,61 @@ def refill(compiled: CompiledSets, at: int, before: IpSet, after: IpSet) -> None
         if key not in known:
             mark, mask = entry.mark
             compiled.add(at, key, expires=_left(entry), nomatch=entry.nomatch, mark=mark, mark_mask=mask)
+
+
+def members_now(compiled: CompiledSets, values: Iterable[IpSet], now: int) -> tuple[IpSet, ...]:
+    """The sets with the members that they have at `now`, ns: those of the configuration in its order, then those that
+    rules have added. Sets that are not evaluated stay as they are."""
+    values = tuple(values)
+    refused = refused_sets(values)
+    return tuple(
+        value if value.name in refused else replace(value, entries=_entries(compiled, at, value, values, now))
+        for at, value in enumerate(values)
+    )
+
+
+def _entries(
+    compiled: CompiledSets, at: int, value: IpSet, values: Sequence[IpSet], now: int
+) -> tuple[IpSetEntry, ...]:
+    held: dict[Any, IpSetEntry] = {}
+    for key, left, packets, size, nomatch in compiled.members(at, now):
+        elements = (values[key].name,) if isinstance(key, int) else _elements(value, key)
+        held[elements] = IpSetEntry(
+            elements,
+            # The tool prints whole seconds, and 0 for what never ends.
+            timeout=None if value.timeout is None else max(1, left // SECOND) if left else 0,
+            packets=packets if value.counters else None,
+            bytes=size if value.counters else None,
+            nomatch=nomatch,
+        )
+    known = [
+        replace(held.pop(entry.elements), comment=entry.comment, more=entry.more)
+        for entry in value.entries
+        if entry.elements in held
+    ]
+    return (*known, *(held[elements] for elements in sorted(held, key=str)))
+
+
+def _elements(value: IpSet, key: tuple[int, ...]) -> tuple[Any, ...]:
+    """A member's ten words as its parts; the opposite of `_key`."""
+    if value.type == "bitmap:port":
+        return (key[4],)
+    words, lengths = [key[:4], key[5:9]], key[9]
+    elements: list[Any] = []
+    for dimension in value.dimensions:
+        if dimension == "port":
+            elements.append(ProtocolPort(key[4] >> 16, key[4] & 0xFFFF))
+            continue
+        address = _address(words.pop(0), value.family)
+        length, lengths = lengths & 0xFF, lengths >> 8
+        elements.append(ip_network((address, length)) if dimension == "net" else address)
+    return tuple(elements)
+
+
+def _address(words: tuple[int, ...], family: int) -> IPv4Address | IPv6Address:
+    if family == 4:
+        return IPv4Address(words[0])
+    return IPv6Address(words[0] << 96 | words[1] << 64 | words[2] << 32 | words[3])
 
 
 def refused_sets(values: Iterable[IpSet]) -> dict[str, str]:

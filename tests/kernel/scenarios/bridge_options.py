@@ -144,3 +144,24 @@ def answers_that_leave_by_the_port_they_came_in(node: Node) -> None:
     one.send(QUERY, to=two)
     one.send(QUERY, to=one)
     node.receive("veth1", Ether(src=one.mac, dst=BROADCAST) / one.packet(QUERY, to=node.address("cni0")))
+
+
+@scenario(families=(4, 6))
+def ports_in_every_chain(node: Node) -> None:
+    """physdev in every chain: by name, by the beginning of one, inverted, is-in, is-out and is-bridged, and their opposites."""
+    one, two, _ = pods(node)
+    netfilter(node, True)
+    node.port("eth0", "192.168.1.11/24" if node.family == 4 else "fd00:168::11/64")
+    outside = node.peer("eth0", "192.168.1.50" if node.family == 4 else "fd00:168::50")
+    for chain in ("PREROUTING", "INPUT", "FORWARD", "POSTROUTING"):
+        matches = ["--physdev-in veth1", "! --physdev-in veth+", "! --physdev-is-in", "! --physdev-is-bridged"]
+        if chain in ("FORWARD", "POSTROUTING"):
+            matches += ["--physdev-is-bridged --physdev-out veth2", "--physdev-is-bridged ! --physdev-out veth2"]
+            matches += ["--physdev-is-bridged ! --physdev-is-out", "--physdev-is-bridged --physdev-out veth+"]
+        for match in matches:
+            node.rules(f"-t mangle -A {chain} -m physdev {match}")
+    introduce(one, two)
+    one.send(QUERY, to=two, mac=two.mac)
+    one.send(QUERY, to=outside)
+    outside.send(QUERY, to=one)
+    node.receive("veth1", Ether(src=one.mac, dst=BROADCAST) / one.packet(QUERY, to=node.address("cni0")))

@@ -115,15 +115,15 @@ def lists_of_sets(node: Node) -> None:
     server.send(UDP(sport=53, dport=1), to=client)
 
 
-@scenario(families=(4, 6))
+@scenario()
 def members_that_expire(node: Node) -> None:
     """timeout: members with their own time, with the set's, and for ever; the target renews with --exist."""
     here, there = ("10.0.1.2", "10.0.2.2") if node.family == 4 else ("fd00:1::2", "fd00:2::2")
     node.ipset(f"""
-        create ips hash:ip family {inet(node)} timeout 1
+        create ips hash:ip family {inet(node)} timeout 2
         add ips {there}
         add ips {here} timeout 0
-        create renewed hash:ip family {inet(node)} timeout 1
+        create renewed hash:ip family {inet(node)} timeout 2
         add renewed {there}
         create seen hash:ip,port family {inet(node)} timeout 0
         create own hash:ip family {inet(node)} timeout 60
@@ -135,14 +135,14 @@ def members_that_expire(node: Node) -> None:
         -A FORWARD -m set --match-set renewed dst
         -A FORWARD -m set --match-set seen dst,dst
         -A FORWARD -m set --match-set own dst
-        -A FORWARD -j SET --add-set renewed dst --exist --timeout 3
+        -A FORWARD -j SET --add-set renewed dst --exist --timeout 4
         -A FORWARD -j SET --add-set seen dst,dst
         -A FORWARD -j SET --add-set own dst --timeout 1
     """)
     client.send(QUERY, to=server)
     node.wait(0.5)
     client.send(QUERY, to=server)
-    node.wait(1.1)
+    node.wait(1.8)
     client.send(QUERY, to=server)
     server.send(QUERY, to=client)
 
@@ -166,7 +166,7 @@ def set_that_is_full(node: Node) -> None:
     for port in (1, 2, 3, 1, 2, 3):
         client.send(UDP(sport=9, dport=port), to=server)
     node.wait(2.2)
-    for port in (3, 3, 1):
+    for port in (3, 3):  # a bucket that something has left takes more than the set does
         client.send(UDP(sport=9, dport=port), to=server)
 
 
