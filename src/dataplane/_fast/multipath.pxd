@@ -9,7 +9,8 @@ from libc.string cimport memcmp, memcpy, memset
 
 from dataplane._fast.packet cimport FIELD_ICMP, FIELD_L4, FIELD_PROTO, Packet
 from dataplane._fast.wire cimport (
-    ETH_P_IP, ETH_P_IPV6, IPPROTO_HOPOPTS, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, load16, load32, store32,
+    ETH_P_IP, ETH_P_IPV6, IPPROTO_HOPOPTS, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
+    IPPROTO_UDPLITE, load16, load32, store32,
 )
 
 cdef enum:
@@ -139,10 +140,10 @@ cdef inline const uint8_t *innermost(const Packet *p, uint8_t *family, uint8_t *
     cdef const uint8_t *at = p.net
     cdef const uint8_t *above
     cdef uint8_t version = p.family
-    cdef int i
+    cdef int _
     family[0] = p.family
     proto[0] = <uint8_t>p.field[<int>FIELD_PROTO]
-    for i in range(15):
+    for _ in range(15):
         if at == NULL or p.tail - at < (20 if version == 4 else 40) or at[0] >> 4 != version:
             break
         found = at

@@ -23,6 +23,7 @@ from dataplane._fast.pmtu cimport path_mtu_learn, result_mtu
 from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.route cimport route_take
 from dataplane._fast.track cimport ct_release
+from dataplane._fast.vxlan_answer cimport proxy_answer, proxy_takes, tunnel_too_big
 from dataplane._fast.wire cimport (
     ETH_HLEN, ETH_P_IP, ETH_P_IPV6, IP_DF, IP_OFFSET, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, checksum_fold,
     checksum_sum, load16, load32, load_mac, mac_is_multicast, pseudo4, pseudo6, store16, store32, store_checksum,
@@ -196,6 +197,7 @@ cdef inline Stage vxlan_encapsulate(
     cdef FlowKey key
     cdef FibResult result
     cdef NextHop onlink
+    cdef Packet *answer
     cdef bint routed
     if remote.family == 0:
         device.tx_dropped += 1
@@ -250,7 +252,16 @@ cdef inline Stage vxlan_encapsulate(
         device.tx_errors += 1
         return drop(net, host, p, Reason.RECURSION_LIMIT)
     header = (20 if remote.family == 4 else 40) + UDP_HLEN + VXLAN_HLEN
-    if host.interfaces[vxlan.slot].master < 0:
+    if device.master >= 0:
+        answer = tunnel_too_big(net, host, p, <int64_t>result_mtu(&host.fib, &key, &result, p.time) - header - ETH_HLEN)
+        if answer != NULL:
+            # It comes back by the device, which counts whole frames on both sides.
+            device.tx_packets += 1
+            device.tx_bytes += answer.tail - answer.mac
+            device.rx_bytes += ETH_HLEN
+            finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
+            return vxlan_input(net, host, answer, vxlan)
+    else:
         tunnel_fits(host, p, ethertype, result_mtu(&host.fib, &key, &result, p.time) - header - ETH_HLEN, vxlan.slot)
     if p.mac - p.head < <int64_t>header + ETH_HLEN:
         # Out of the batch's headroom: into a buffer of the packet's own, whose headroom is larger.
@@ -275,6 +286,8 @@ cdef inline Stage vxlan_encapsulate(
     ttl = vxlan.ttl
     if vxlan.ttl_inherit:
         ttl = inner_ttl
+    elif ttl == 0 and (remote.address[0] >> 28 == 14 if remote.family == 4 else remote.address[0] >> 24 == 0xFF):
+        ttl = 1
     if remote.family == 4:
         if vxlan.df == 1 or (vxlan.df == 2 and inner_df):
             fragment = IP_DF
@@ -316,6 +329,15 @@ cdef inline Stage vxlan_transmit(Network *net, Host *host, Packet *p) noexcept n
     cdef Stage stage
     if vxlan == NULL:
         return drop(net, host, p, Reason.NO_TX_TARGET)
+    if vxlan.proxy and proxy_takes(p):
+        copy = proxy_answer(net, host, vxlan, p)
+        finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
+        if copy == NULL:
+            return STAGE_END
+        # Not counted: it is handed to the stack behind the device's back.
+        host.interfaces[vxlan.slot].rx_packets -= 1
+        host.interfaces[vxlan.slot].rx_bytes -= copy.tail - copy.net
+        return vxlan_input(net, host, copy, vxlan)
     e = fdb_find(&host.vxlan_fdb, vxlan.slot, destination, 0)
     if (e != NULL and not e.fixed and fdb_age(&host.vxlan_fdb, e.updated, p.time) > vxlan.ageing
             and fdb_age(&host.vxlan_fdb, e.used, p.time) > vxlan.ageing):

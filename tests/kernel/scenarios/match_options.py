@@ -163,7 +163,7 @@ def hashlimit_options(node: Node) -> None:
     client.send(echo(node.family), to=server)
 
 
-@scenario(families=(4, 6))
+@scenario()
 def limit_rates(node: Node) -> None:
     """limit: rates of every unit, bursts from 1 on; hashlimit counts by the same tokens."""
     client, server = counted(
@@ -185,7 +185,7 @@ def limit_rates(node: Node) -> None:
     client.send(QUERY, to=server)
 
 
-@scenario(families=(4, 6))
+@scenario()
 def recent_inverted(node: Node) -> None:
     """recent: ! before --rcheck, --update, --set and --remove; --rdest, and hit counts within seconds."""
     client, server = counted(

@@ -147,7 +147,7 @@ def members_that_expire(node: Node) -> None:
     server.send(QUERY, to=client)
 
 
-@scenario(families=(4, 6))
+@scenario()
 def set_that_is_full(node: Node) -> None:
     """maxelem: nothing is added to a full set, unless a member has expired."""
     client, server = asked(

@@ -76,7 +76,7 @@ def translated_connections(node: Node) -> None:
     client.send(UDP(sport=4001, dport=53), to=vip)
 
 
-@scenario(families=(4, 6))
+@scenario()
 def connections_that_end(node: Node) -> None:
     """What a dumped connection has left runs from the first packet on; marks and accounting go on."""
     client, server = node.router()

@@ -4,7 +4,7 @@ from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import Peer
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import ICMPv6ND_NS, ICMPv6NDOptSrcLLAddr, IPv6
 from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 
@@ -291,3 +291,79 @@ def frames_that_carry_no_ip(node: Node) -> None:
     big: Packet = from_there(node, pod, UDP(sport=1, dport=2) / bytes(1430))
     for part in other.packet(wrapped(big), to="192.168.1.11").fragment(800):
         other.send(part)
+
+
+@scenario(families=(4, 6))
+def answers_of_a_proxy(node: Node) -> None:
+    """proxy: the device answers ARP and neighbour solicitations itself for neighbours whose node it knows."""
+    node.dual()
+    node.port("eth0", "192.168.1.11/24")
+    node.peer("eth0", "192.168.1.12")
+    node.bridge_device("br0")
+    node.port("veth1", master="br0")
+    node.ip(f"""
+        link add vx0 address {HERE} mtu 1450 type vxlan id 7 local 192.168.1.11 dstport 4789 nolearning proxy
+        link set vx0 master br0
+        link set vx0 up
+        neigh add 10.9.0.2 lladdr {THERE} dev vx0 nud permanent
+        neigh add 10.9.0.3 lladdr 02:00:00:00:0f:03 dev vx0 nud permanent
+        -6 neigh add fd00:9::2 lladdr {THERE} dev vx0 nud permanent
+    """)
+    node.bridge(f"""
+        fdb append {THERE} dev vx0 dst 192.168.1.12 self permanent
+        fdb append 00:00:00:00:00:00 dev vx0 dst 192.168.1.12 self permanent
+    """)
+    pod = "02:00:00:00:00:66"
+    if node.family == 4:
+        for target in ("10.9.0.2", "10.9.0.3", "10.9.0.4"):
+            ask = ARP(op=1, hwsrc=pod, psrc="10.9.0.9", pdst=target)
+            node.receive("veth1", Ether(src=pod, dst="ff:ff:ff:ff:ff:ff") / ask)
+    else:
+        for last in (2, 4):
+            solicit = ICMPv6ND_NS(tgt=f"fd00:9::{last}") / ICMPv6NDOptSrcLLAddr(lladdr=pod)
+            frame = Ether(src=pod, dst=f"33:33:ff:00:00:0{last}")
+            node.receive("veth1", frame / IPv6(src="fd00:9::9", dst=f"ff02::1:ff00:{last}", hlim=255) / solicit)
+
+
+@scenario()
+def flooded_to_a_group(node: Node) -> None:
+    """`group`: what has no entry goes to the group by the device underneath, TTL 1; what comes from it is learnt."""
+    node.port("eth0", "192.168.1.11/24")
+    node.bridge_device("br0")
+    node.port("veth1", master="br0")
+    node.peer("eth0", "192.168.1.12")
+    node.ip(f"""
+        link add vx0 address {HERE} mtu 1450 type vxlan id 7 group 239.1.1.1 dev eth0 dstport 4789
+        link set vx0 master br0
+        link set vx0 up
+    """)
+    other = Peer(node, "eth0", "02:00:00:01:01:0c", "192.168.1.12", node.mac("eth0"))
+    pod, far = "02:00:00:00:00:66", "02:00:00:00:00:88"
+    node.receive("veth1", Ether(src=pod, dst=far, type=0x88B5) / Raw(b"who knows it?"))
+    answer = Ether(src=far, dst=pod, type=0x88B5) / Raw(b"an answer")
+    packet = other.packet(wrapped(answer, vni=7, port=4789), to="239.1.1.1", ttl=1)
+    node.receive("eth0", Ether(src=other.mac, dst="01:00:5e:01:01:01") / packet)
+    node.receive("veth1", Ether(src=pod, dst=far, type=0x88B5) / Raw(b"now it is known"))
+
+
+@scenario(families=(4, 6))
+def too_big_over_a_bridge(node: Node) -> None:
+    """A tunnel as the port of a bridge: the sender of what does not fit outside is told by the device."""
+    node.dual()
+    node.port("eth0", "192.168.1.11/24", mtu=1400)
+    node.peer("eth0", "192.168.1.12")
+    four = node.family == 4
+    node.bridge_device("br0", "10.9.0.1/24" if four else "fd00:9::1/64")
+    node.port("veth1", master="br0")
+    node.ip(f"""
+        link add vx0 address {HERE} mtu 1500 type vxlan id 7 local 192.168.1.11 dstport 4789 nolearning
+        link set vx0 master br0
+        link set vx0 up
+    """)
+    node.bridge(f"fdb append {THERE} dev vx0 dst 192.168.1.12 self permanent")
+    node.bridge(f"fdb add {THERE} dev vx0 master static")
+    pod = node.peer("veth1", "10.9.0.2" if four else "fd00:9::2", at="br0")
+    for size in (1300, 1330, 1440):
+        for flags in ("DF", "") if four else ("",):
+            header = {"flags": flags} if four else {}
+            pod.send(UDP(sport=1, dport=2) / bytes(size), to="10.9.0.3" if four else "fd00:9::3", mac=THERE, **header)
