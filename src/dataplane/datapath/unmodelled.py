@@ -27,7 +27,6 @@ OWN = {
         "mc_forwarding": "0",
         "rpl_seg_enabled": "0",
         "seg6_enabled": "0",
-        "suppress_frag_ndisc": "1",
     },
 }
 SETTINGS = {
