@@ -601,7 +601,8 @@ cdef inline bint fib_lookup_by(const Fib *fib, FlowKey *key, int32_t slot, FibRe
         return False
     key.oif = slot
     if (fib_lookup(fib, key, &wished) and wished.route != NULL and result.route != NULL
-            and wished.route.table == result.route.table and wished.route.length == result.route.length):
+            and wished.route.table == result.route.table and wished.route.length == result.route.length
+            and wished.route.metric == result.route.metric):
         result[0] = wished
     key.oif = -1
     return True

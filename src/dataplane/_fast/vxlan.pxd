@@ -213,7 +213,6 @@ cdef inline Stage vxlan_encapsulate(
         inner_df = True
     tos = inner_tos if vxlan.tos_inherit else vxlan.tos
     tos = (tos & 0xFC) | (2 if inner_tos & 3 == 3 else inner_tos & 3)
-    source_port = tunnel_port(host, vxlan, p)
     memset(&key, 0, sizeof(key))
     memcpy(key.dst, remote.address, 16)
     if vxlan.has_local:
@@ -268,6 +267,7 @@ cdef inline Stage vxlan_encapsulate(
         if p.head == p.storage or not packet_own(p):
             device.tx_dropped += 1
             return drop(net, host, p, Reason.NO_HEADROOM)
+    source_port = tunnel_port(host, vxlan, p)
     ct_release(host.netfilter.conntrack, p)
     device.tx_packets += 1
     device.tx_bytes += p.tail - p.mac - ETH_HLEN

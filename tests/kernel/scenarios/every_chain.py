@@ -106,7 +106,7 @@ def memories(node: Node) -> None:
             node.rules(f"""
                 -t {table} -A {chain} -m limit --limit 1/hour --limit-burst 2
                 -t {table} -A {chain} -m statistic --mode nth --every 2 --packet 1
-                -t {table} -A {chain} -m hashlimit --hashlimit-upto 1/hour --hashlimit-burst 2 --hashlimit-mode srcip,dstport --hashlimit-name {name}
+                -t {table} -A {chain} -m hashlimit --hashlimit-upto 1/hour --hashlimit-mode srcip --hashlimit-name {name}
                 -t {table} -A {chain} -m recent --rcheck --hitcount 2 --name {name} --rsource
                 -t {table} -A {chain} -m recent --set --name {name} --rsource
             """)

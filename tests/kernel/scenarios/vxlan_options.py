@@ -346,7 +346,7 @@ def flooded_to_a_group(node: Node) -> None:
     node.receive("veth1", Ether(src=pod, dst=far, type=0x88B5) / Raw(b"now it is known"))
 
 
-@scenario(families=(4, 6), masks=("tunnel",))
+@scenario(families=(4, 6))
 def too_big_over_a_bridge(node: Node) -> None:
     """A tunnel as the port of a bridge: the sender of what does not fit outside is told by the device."""
     node.dual()
