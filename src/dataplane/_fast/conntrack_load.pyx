@@ -9,7 +9,7 @@ from dataplane._fast.conntrack_tcp cimport INDEX_NONE, SIDE_BE_LIBERAL, SIDE_SAC
 from dataplane._fast.track cimport STREAM_AFTER
 from dataplane._fast.wire cimport IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP
 
-from dataplane._fast.conntrack import SCTP_STATES, TCP_STATES
+from dataplane._fast.conntrack import SCTP_STATES as _SCTP_STATES, TCP_STATES as _TCP_STATES
 
 
 cdef int row_tuple(Tuple *tuple, int protocol, object row) except -1:
@@ -48,14 +48,14 @@ def load_connections(ConnectionTable table not None, rows):
         c.packets[0], c.packets[1] = packets
         c.bytes[0], c.bytes[1] = size
         if protocol == IPPROTO_TCP:
-            c.tcp.state = TCP_STATES.index(state)
+            c.tcp.state = _TCP_STATES.index(state)
             c.tcp.seen[0].flags = c.tcp.seen[1].flags = SIDE_SACK_PERM | SIDE_BE_LIBERAL
             c.tcp.last_index = INDEX_NONE
         elif protocol == IPPROTO_UDP:
             # As if it had begun with its last packet, which is the latest that it can have.
             c.stream_since = left - table.table.settings.udp_timeout + STREAM_AFTER
         elif protocol == IPPROTO_SCTP:
-            c.sctp.state = SCTP_STATES.index(state)
+            c.sctp.state = _SCTP_STATES.index(state)
         c.hashed = 3
         bucket_link(&table.table, c, 0)
         bucket_link(&table.table, c, 1)
