@@ -67,7 +67,6 @@ def test_what_is_not_modelled_is_named() -> None:
         "ipset.save: type bitmap:ip (2 times, first set i)",
         "ipset.save: type bitmap:ip,mac (set j)",
         "ipset.save: type hash:net,iface (set k)",
-        "ipset.save: bitmask (set o)",
     )
     for scene in ("empty", "node", "neighbours", "conntrack"):
         assert unmodelled[scene] == ()

@@ -49,15 +49,6 @@ DIFFERENT = {
     "-ptcp --dport=80 -jACCEPT": "-p tcp -m tcp --dport 80 -j ACCEPT",
     # The tools print 0b/s.
     "-m hashlimit --hashlimit-upto 1b/s --hashlimit-name n1": None,
-    # Not evaluated, so where it may stand was not looked at.
-    "-j SET --map-set S4 src --map-mark": "-j SET --map-set S4 src --map-mark",
-    "-j SET --map-set S6 src --map-mark": "-j SET --map-set S6 src --map-mark",
-    "-j SET --map-set S4 src --map-mark --map-prio --map-queue": (
-        "-j SET --map-set S4 src --map-mark --map-prio --map-queue"
-    ),
-    "-j SET --map-set S6 src --map-mark --map-prio --map-queue": (
-        "-j SET --map-set S6 src --map-mark --map-prio --map-queue"
-    ),
 }
 
 

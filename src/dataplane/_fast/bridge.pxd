@@ -6,7 +6,7 @@ Sources: net/bridge/br_input.c, br_forward.c, br_device.c, br_fdb.c, br_netfilte
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from dataplane._fast.fdb cimport FdbEntry, fdb_create, fdb_find
+from dataplane._fast.fdb cimport FdbEntry, fdb_age, fdb_create, fdb_find
 from dataplane._fast.fib cimport same_address
 from dataplane._fast.fragment cimport ip4_fragment, ip6_fragment
 from dataplane._fast.hooks cimport HOOK_VERDICT_ACCEPT, run_hook
@@ -50,7 +50,7 @@ cdef inline void bridge_learn(
 
 cdef inline FdbEntry *bridge_lookup(Host *host, const Interface *bridge, uint64_t mac, int64_t now) noexcept nogil:
     cdef FdbEntry *e = fdb_find(&host.fdb, bridge.slot, mac, 0)
-    if e != NULL and not e.fixed and not e.local and now - e.updated >= bridge.ageing:
+    if e != NULL and not e.fixed and not e.local and fdb_age(&host.fdb, e.updated, now) >= bridge.ageing:
         return NULL
     return e
 
@@ -202,6 +202,8 @@ cdef inline Stage bridge_decide(Network *net, Host *host, Packet *p, Interface *
     cdef Stage stage
     if port.learning:
         bridge_learn(host, bridge, port, load_mac(p.mac + 6), p.time)
+    if not port.forwarding_state:
+        return drop(net, host, p, Reason.BRIDGE_INGRESS_STP_STATE)
     if mac_is_multicast(destination):
         kind = PACKET_BROADCAST if destination == 0xFFFFFFFFFFFFULL else PACKET_MULTICAST
         bridge_flood(net, host, p, bridge, kind, True)
@@ -300,12 +302,14 @@ cdef inline Stage bridge_receive(Network *net, Host *host, Packet *p) noexcept n
         # Link-local groups: pause frames never pass; spanning tree does while the bridge does not speak it.
         if destination & 15 == 1:
             return drop(net, host, p, Reason.MAC_IEEE_MAC_CONTROL)
-        if destination & 15 != 0 and not bridge.group_forward_mask >> (destination & 15) & 1:
+        if destination & 15 != 0 and not (
+            (bridge.group_forward_mask | port.group_forward_mask) >> (destination & 15) & 1
+        ):
             # The host alone gets it, as the port's own frame.
-            if port.learning and port.forwarding_state:
+            if port.learning and (port.forwarding_state or port.learning_state):
                 bridge_learn(host, bridge, port, source, p.time)
             return STAGE_NETWORK_RECEIVE
-    if not port.forwarding_state:
+    if not (port.forwarding_state or port.learning_state):
         return drop(net, host, p, Reason.BRIDGE_INGRESS_STP_STATE)
     if destination == bridge.mac:
         p.type = PACKET_HOST

@@ -133,6 +133,7 @@ cdef struct Conntrack:
     uint32_t source_mask
     uint64_t seed
     int64_t count               # connections, confirmed or not
+    uint8_t waiting             # those of a dump end so long after the first packet as they say
     uint64_t next_id
     int64_t gc_due              # ns: when the kernel's collector passes next
     uint8_t gc_early            # the table was full since it last did: what is not assured goes too

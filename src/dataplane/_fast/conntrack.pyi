@@ -7,7 +7,6 @@ _Address: TypeAlias = IPv4Address | IPv6Address
 _Tuple: TypeAlias = tuple[_Address, _Address, int, int]
 _Pair: TypeAlias = tuple[int, int] | None
 _Row: TypeAlias = tuple[int, int, int, str | None, int, int, int, _Tuple, _Tuple, _Pair, _Pair, int | None, int, int]
-
 TCP_STATES: Final[tuple[str, ...]]
 SCTP_STATES: Final[tuple[str, ...]]
 

@@ -92,6 +92,8 @@ cdef class ConnectionTable:
         cdef int32_t i, j, last
         cdef Conn *c
         rows = []
+        # Until a packet has started the clock, what is kept is the time left.
+        now = 0 if self.table.waiting else now
         for i in range(self.table.pool.chunk_count):
             last = 256 if i < self.table.pool.chunk_count - 1 else self.table.pool.used
             for j in range(last):

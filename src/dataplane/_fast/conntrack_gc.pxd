@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from dataplane._fast.conntrack cimport Conn, Conntrack, STATUS_ASSURED
 from dataplane._fast.conntrack_sctp cimport SCTP_SHUTDOWN_ACK_SENT, SCTP_SHUTDOWN_SENT
-from dataplane._fast.conntrack_table cimport conn_kill, link_conn, link_direction
+from dataplane._fast.conntrack_table cimport conn_kill, link_conn, link_direction, table_start
 from dataplane._fast.conntrack_tcp cimport TCP_CLOSE, TCP_FIN_WAIT
 from dataplane._fast.wire cimport IPPROTO_SCTP, IPPROTO_TCP
 
@@ -51,6 +51,8 @@ cdef inline void gc_early_drop(Conntrack *t, int64_t now) noexcept nogil:
 
 cdef inline void gc_pass(Conntrack *t, int64_t now) noexcept nogil:
     """Before a new connection: the collector's turn, if it is."""
+    if t.waiting:
+        table_start(t, now)
     if now < t.gc_due:
         return
     t.gc_due = now + GC_INTERVAL

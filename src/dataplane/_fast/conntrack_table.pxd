@@ -127,6 +127,20 @@ cdef inline void conn_kill(Conntrack *t, Conn *c) noexcept nogil:
         conn_put(t, c)
 
 
+cdef inline void table_start(Conntrack *t, int64_t now) noexcept nogil:
+    """The first packet says what time it is: what was left to each connection of a dump now ends at a time."""
+    cdef int32_t i, j
+    cdef Conn *c
+    t.waiting = 0
+    for i in range(t.pool.chunk_count):
+        for j in range(CHUNK if i < t.pool.chunk_count - 1 else t.pool.used):
+            c = &t.pool.chunks[i][j]
+            if c.uses > 0 and c.status & STATUS_CONFIRMED:
+                c.expires += now
+                c.began = now
+                c.stream_since += now
+
+
 cdef inline Conn *conn_find_side(
     Conntrack *t, const Tuple *tuple, int64_t now, int *direction, int sides,
 ) noexcept nogil:
@@ -136,6 +150,8 @@ cdef inline Conn *conn_find_side(
     cdef Conn *c
     if t.buckets == NULL:
         return NULL
+    if t.waiting:
+        table_start(t, now)
     link = t.buckets[table_row(t, tuple_hash(t, tuple))]
     while link != NULL:
         c = link_conn(link)

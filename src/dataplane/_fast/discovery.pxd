@@ -8,7 +8,8 @@ from libc.string cimport memcpy, memset
 
 from dataplane._fast.arp cimport ARP_LENGTH, ARP_REPLY, ARP_REQUEST, arp_send
 from dataplane._fast.fib cimport (
-    LocalAddress, ROUTE_LOCAL, address_on, fib_address_type, fib_select_source, prefix_covers, same_address,
+    FibResult, FlowKey, LocalAddress, ROUTE_LOCAL, ROUTE_UNICAST, address_on, fib_address_type, fib_lookup, fib_select_source,
+    prefix_covers, same_address,
 )
 from dataplane._fast.interface cimport Interface
 from dataplane._fast.ndisc cimport (
@@ -34,10 +35,10 @@ cdef inline bint arp_ignored(
     cdef int32_t i
     cdef const LocalAddress *local
     cdef uint32_t from_address[4]
-    if interface.arp_ignore == 0:
-        return False
     if interface.arp_ignore == 8:
         return True
+    if not 1 <= interface.arp_ignore <= 3:
+        return False
     memset(from_address, 0, sizeof(from_address))
     from_address[0] = sender
     for i in range(host.fib.address_count):
@@ -53,6 +54,37 @@ cdef inline bint arp_ignored(
         if interface.arp_ignore == 1 or prefix_covers(local.address, from_address, 4, local.prefix_length):
             return False
     return True
+
+
+cdef inline bint arp_filtered(
+    const Host *host, const Interface *interface, uint32_t sender, uint32_t target,
+) noexcept nogil:
+    """net.ipv4.conf.*.arp_filter: whether packets from the target to the asker would leave by another interface."""
+    cdef FlowKey key
+    cdef FibResult result
+    if not interface.arp_filter:
+        return False
+    memset(&key, 0, sizeof(key))
+    key.src[0] = target
+    key.dst[0] = sender
+    key.family = 4
+    key.iif = key.oif = -1
+    if not fib_lookup(&host.fib, &key, &result) or result.hop == NULL:
+        return True
+    return result.type != ROUTE_UNICAST or result.hop.slot != interface.slot
+
+
+cdef inline bint arp_accepted(const Host *host, const Interface *interface, const uint32_t *sender) noexcept nogil:
+    """net.ipv4.conf.*.arp_accept: whether an unasked answer makes an entry; 2 asks that it come from the link's subnets."""
+    cdef int32_t i
+    cdef const LocalAddress *local
+    if interface.arp_accept != 2:
+        return interface.arp_accept
+    for i in range(host.fib.address_count):
+        local = &host.fib.addresses[i]
+        if local.family == 4 and local.slot == interface.slot and prefix_covers(local.address, sender, 4, local.prefix_length):
+            return True
+    return False
 
 
 cdef inline void arp_heard(Network *net, Host *host, Packet *p, uint32_t sender, uint64_t mac) noexcept nogil:
@@ -93,7 +125,7 @@ cdef inline Stage arp_receive(Network *net, Host *host, Packet *p) noexcept nogi
     if sender == 0:
         # A probe for duplicate addresses (RFC 5227).
         address[0] = target
-        if operation == ARP_REQUEST and fib_address_type(&host.fib, 4, address, p.iif) == ROUTE_LOCAL:
+        if operation == ARP_REQUEST and fib_address_type(&host.fib, 4, address, -1) == ROUTE_LOCAL:
             if not arp_ignored(host, interface, sender, target):
                 arp_send(net, host, p.iif, ARP_REPLY, mac, mac, target, sender, p.time)
         return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
@@ -104,16 +136,16 @@ cdef inline Stage arp_receive(Network *net, Host *host, Packet *p) noexcept nogi
         p.field[<int>FIELD_DST] = target
         route_input4(host, p, &route)
         if route.action == INPUT_LOCAL and p.route_type == ROUTE_LOCAL:
-            if not arp_ignored(host, interface, sender, target):
+            if not arp_ignored(host, interface, sender, target) and not arp_filtered(host, interface, sender, target):
                 arp_heard(net, host, p, sender, mac)
                 arp_send(net, host, p.iif, ARP_REPLY, mac, mac, target, sender, p.time)
             return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
         if route.action == INPUT_FORWARD:
             address[0] = target
-            if p.oif != p.iif and (
+            if (p.oif == p.iif and interface.proxy_arp_pvlan) or (p.oif != p.iif and (
                 interface.proxy_arp
                 or neighbour_find(&host.neighbours, 4, address, p.iif, True) != NULL
-            ):
+            )):
                 arp_heard(net, host, p, sender, mac)
                 arp_send(net, host, p.iif, ARP_REPLY, mac, mac, target, sender, p.time)
                 return finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
@@ -121,7 +153,7 @@ cdef inline Stage arp_receive(Network *net, Host *host, Packet *p) noexcept nogi
     n = neighbour_find(&host.neighbours, 4, address, p.iif, False)
     gratuitous = sender == target and (operation == ARP_REQUEST or mac == load_mac(arp + 18)
                                        or load_mac(arp + 18) == 0xFFFFFFFFFFFFULL or load_mac(arp + 18) == 0)
-    if n == NULL and interface.arp_accept and (operation == ARP_REPLY or gratuitous):
+    if n == NULL and arp_accepted(host, interface, address) and (operation == ARP_REPLY or gratuitous):
         n = neighbour_get(&host.neighbours, 4, address, p.iif)
     if n != NULL:
         override = p.time > n.updated + 1000000000 or gratuitous
@@ -170,7 +202,10 @@ cdef inline bint nd_solicited(Network *net, Host *host, Packet *p) noexcept nogi
         memset(all_nodes, 0, sizeof(all_nodes))
         all_nodes[0] = 0xFF020000U
         all_nodes[3] = 1
-        nd_send(net, host, p.iif, ND_ADVERT, flags, target, target, all_nodes, True, p.time)
+        memcpy(source, target, 16)
+        if proxied and not fib_select_source(&host.fib, 6, p.iif, all_nodes, source):
+            return True
+        nd_send(net, host, p.iif, ND_ADVERT, flags, target, source, all_nodes, True, p.time)
         return True
     mac = nd_option(icmp + 24, p.tail, ND_OPTION_SOURCE)
     if mac:
@@ -242,7 +277,7 @@ cdef inline Reason nd_receive(Network *net, Host *host, Packet *p) noexcept nogi
         if dst[0] != 0xFF020000U or dst[1] or dst[2] != 1 or dst[3] >> 24 != 0xFF:
             return Reason.NOT_SPECIFIED
         if nd_option(p.transport + 24, p.tail, ND_OPTION_SOURCE):
-            return Reason.IPV6_NDISC_BAD_OPTIONS
+            return Reason.NOT_SPECIFIED
     if not nd_solicited(net, host, p):
         return Reason.IPV6_NDISC_NS_OTHERHOST
     return Reason.NOT_DROPPED

@@ -24,7 +24,7 @@ cdef struct FdbEntry:
     uint8_t local           # bridge: the frame goes up the stack
     uint8_t fixed           # never aged; of a VXLAN device also never learnt over
     uint8_t sticky          # bridge: stays at its port
-    int64_t updated         # ns
+    int64_t updated         # ns; 0: from before the first frame
     int64_t used
     Remote *remotes         # VXLAN
     FdbEntry *next
@@ -35,6 +35,14 @@ cdef struct Fdb:
     int32_t count
     int32_t limit
     uint64_t refused        # entries that were not made because the table was full
+    int64_t started         # when an entry's age was first asked for; 0: not yet
+
+
+cdef inline int64_t fdb_age(Fdb *fdb, int64_t since, int64_t now) noexcept nogil:
+    """How long ago `since` was; what a dump brought along counts from the first frame on."""
+    if fdb.started == 0:
+        fdb.started = now
+    return now - (since if since else fdb.started)
 
 
 cdef inline uint32_t fdb_hash(uint64_t mac, int32_t device) noexcept nogil:

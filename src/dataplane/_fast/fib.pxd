@@ -118,7 +118,7 @@ cdef struct Fib:
     Interface *interfaces   # of the host, not owned
     int32_t interface_count
     uint32_t seed           # net.ipv4.fib_multipath_hash_seed, or the host's own
-    uint8_t hash_policy4    # net.ipv4.fib_multipath_hash_policy: 0 addresses, 1 ports too
+    uint8_t hash_policy4    # net.ipv4.fib_multipath_hash_policy: 0 addresses, 1 ports too, 2 the inner addresses
     uint8_t hash_policy6
     PathMtu *path_mtus      # NULL until the first one is learnt
 
@@ -275,6 +275,8 @@ cdef inline bint select_source4(
 
 cdef inline bint hop_source(const Fib *fib, const Route *route, const NextHop *hop, uint32_t *out) noexcept nogil:
     """The IPv4 source that one next hop suggests (fib_info_update_nhc_saddr)."""
+    if route == NULL:
+        return select_source4(fib, hop.slot, NULL, RT_SCOPE_LINK, out)
     if route.has_prefsrc:
         memcpy(out, route.prefsrc, 16)
         return True
@@ -385,7 +387,7 @@ cdef inline bint transport_matches(const PolicyRule *rule, const FlowKey *key) n
 
 cdef inline bint rule_matches(const PolicyRule *rule, const FlowKey *key) noexcept nogil:
     cdef bint match = (
-        (rule.iif == -1 or (rule.local_in and key.iif < 0) or rule.iif == key.iif)
+        ((rule.iif == -1 and not rule.local_in) or (rule.local_in and key.iif < 0) or (rule.iif >= 0 and rule.iif == key.iif))
         and (rule.oif == -1 or rule.oif == key.oif)
         and (key.mark & rule.mask) == rule.mark
         and (rule.source_length == 0 or prefix_covers(rule.source, key.src, key.family, rule.source_length))
@@ -599,7 +601,8 @@ cdef inline bint fib_lookup_by(const Fib *fib, FlowKey *key, int32_t slot, FibRe
         return False
     key.oif = slot
     if (fib_lookup(fib, key, &wished) and wished.route != NULL and result.route != NULL
-            and wished.route.table == result.route.table and wished.route.length == result.route.length):
+            and wished.route.table == result.route.table and wished.route.length == result.route.length
+            and wished.route.metric == result.route.metric):
         result[0] = wished
     key.oif = -1
     return True

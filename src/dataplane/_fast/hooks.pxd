@@ -105,6 +105,7 @@ cdef inline bint nat_range(
 ) noexcept nogil:
     """What a nat target asks for; False where an interface has no address to give, and the packet is dropped."""
     cdef uint32_t mask, i
+    cdef int host_part = <int>FIELD_DST
     cdef uint32_t *own = &wanted.min_address[0]
     cdef uint32_t *towards = &p.field[<int>FIELD_DST]
     memset(wanted, 0, sizeof(NatRange))
@@ -125,10 +126,12 @@ cdef inline bint nat_range(
         return True
     if target.kind == TARGET_NETMAP:
         # The network's bits from the wanted, the host's bits from the packet.
+        if hook == HOOK_POSTROUTING or hook == HOOK_INPUT:
+            host_part = <int>FIELD_SRC
         for i in range(4):
             mask = ~(wanted.min_address[i] ^ wanted.max_address[i])
             wanted.min_address[i] &= mask
-            wanted.min_address[i] |= p.field[(<int>FIELD_SRC if hook == HOOK_POSTROUTING else <int>FIELD_DST) + i] & ~mask
+            wanted.min_address[i] |= p.field[host_part + i] & ~mask
         memcpy(wanted.max_address, wanted.min_address, 16)
         wanted.flags |= NAT_MAP_IPS
         return True

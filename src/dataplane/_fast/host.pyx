@@ -106,10 +106,11 @@ cdef class CompiledHost:
         self, int slot, *, int index, int kind, bint up, uint64_t mac=0, uint32_t mtu=1500, bint noarp=False,
         bint promisc=False, int master=-1, bint hairpin=False, bint learning=True, bint flood=True,
         bint multicast_flood=True, bint broadcast_flood=True, bint isolated=False, bint forwarding_state=True,
+        bint learning_state=False,
         int64_t ageing=300_000_000_000, bint call_iptables=False, bint call_ip6tables=False,
         int group_forward_mask=0, bint forwarding=False, int rp_filter=0, bint accept_local=False,
         bint accept_source_route=False, bint route_localnet=False, int arp_ignore=0, int arp_announce=0, bint arp_filter=False,
-        bint arp_accept=False, bint proxy_arp=False, bint send_redirects=True, bint src_valid_mark=False,
+        int arp_accept=0, bint proxy_arp=False, bint proxy_arp_pvlan=False, bint send_redirects=True, bint src_valid_mark=False,
         bint forwarding6=False, bint router6=False,
         bint disabled6=False, bint proxy_ndp=False, bint fragmented_nd=False, uint32_t hop_limit6=64, uint32_t mtu6=0,
         reachable=(30_000_000_000, 30_000_000_000), delay_probe=(5_000_000_000, 5_000_000_000),
@@ -135,6 +136,7 @@ cdef class CompiledHost:
         i.broadcast_flood = broadcast_flood
         i.isolated = isolated
         i.forwarding_state = forwarding_state
+        i.learning_state = learning_state
         i.ageing = ageing
         i.call_iptables = call_iptables
         i.call_ip6tables = call_ip6tables
@@ -149,6 +151,7 @@ cdef class CompiledHost:
         i.arp_filter = arp_filter
         i.arp_accept = arp_accept
         i.proxy_arp = proxy_arp
+        i.proxy_arp_pvlan = proxy_arp_pvlan
         i.send_redirects = send_redirects
         i.src_valid_mark = src_valid_mark
         i.forwarding6 = forwarding6
@@ -369,6 +372,7 @@ cdef class CompiledHost:
     def vxlan(
         self, int slot, *, uint32_t vni, int port, int lower=-1, local=None, int family=4, bint learning=True, int ttl=0,
         bint ttl_inherit=False, int tos=0, bint tos_inherit=False, int df=0, bint checksum=True, bint checksum6=True,
+        bint no_checksum6=False, bint group_policy=False, uint32_t label=0,
         int port_low=0, int port_high=0, int64_t ageing=300_000_000_000, bint proxy=False,
     ):
         """Add a VXLAN device for the interface at `slot`."""
@@ -396,6 +400,9 @@ cdef class CompiledHost:
         v.df = df
         v.checksum = checksum
         v.checksum6 = checksum6
+        v.no_checksum6 = no_checksum6
+        v.group_policy = group_policy
+        v.label = label
         v.ageing = ageing
         v.proxy = proxy
         v.family = family

@@ -9,7 +9,8 @@ from libc.string cimport memcpy, memset
 
 from dataplane._fast.chance cimport CHOICE_FLOW_LABEL, chance_recorded
 from dataplane._fast.fib cimport (
-    Fib, FibResult, FlowKey, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_hash, address_on, fib_address_type, fib_lookup,
+    Fib, FibResult, FlowKey, ROUTE_ANYCAST, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, address_hash, address_on,
+    fib_address_type, fib_lookup,
     fib_select_source, route_source, same_address,
 )
 from dataplane._fast.interface cimport Interface, LINK_LOOPBACK
@@ -280,7 +281,7 @@ cdef inline void icmp6_error(
     key.family = 6
     key.iif = -1
     key.oif = oif
-    if not multicast and address_on(&host.fib, 6, dst, -1):
+    if not multicast and (address_on(&host.fib, 6, dst, -1) or fib_address_type(&host.fib, 6, dst, -1) == ROUTE_ANYCAST):
         memcpy(source, dst, 16)
     elif oif >= 0:
         if not fib_select_source(&host.fib, 6, oif, target, source):
@@ -355,7 +356,7 @@ cdef inline bint tcp_reset(Network *net, Host *host, Packet *p, bint attach) noe
     cdef OptionsEcho echo
     if p.field[<int>FIELD_PROTO] != IPPROTO_TCP or old == NULL or p.tail - old < 20:
         return False
-    if old[13] & TCP_RST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
+    if old[13] & TCP_RST or p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST or p.route_type == ROUTE_ANYCAST:
         return False
     if attach and p.family == 6 and not (unicast6(&p.field[<int>FIELD_SRC]) and unicast6(&p.field[<int>FIELD_DST])):
         return False      # nf_send_reset6
@@ -438,7 +439,7 @@ cdef inline void echo_reply(Network *net, Host *host, Packet *p) noexcept nogil:
     cdef uint8_t *icmp
     cdef FlowKey key
     memcpy(source, &p.field[<int>FIELD_DST], 16)
-    if p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST:
+    if p.route_type == ROUTE_BROADCAST or p.route_type == ROUTE_MULTICAST or p.route_type == ROUTE_ANYCAST:
         flow_key(p, &key)
         key.packet = NULL
         memcpy(key.dst, &p.field[<int>FIELD_SRC], 16)

@@ -34,6 +34,7 @@ cdef struct Interface:
     uint8_t broadcast_flood
     uint8_t isolated
     uint8_t forwarding_state
+    uint8_t learning_state  # of a port that only learns
     # as a bridge
     int64_t ageing          # ns
     uint8_t call_iptables   # of this bridge alone; the sysctls are the host's
@@ -48,6 +49,7 @@ cdef struct Interface:
     uint8_t arp_ignore
     uint8_t arp_announce
     uint8_t arp_filter
+    uint8_t proxy_arp_pvlan     # an answer for what is behind the same link
     uint8_t arp_accept
     uint8_t proxy_arp
     uint8_t send_redirects

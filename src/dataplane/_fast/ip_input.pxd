@@ -32,7 +32,7 @@ from dataplane._fast.options_input cimport options_input
 from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, SILENT, route_input4, route_input6
 from dataplane._fast.track cimport ct_release
 from dataplane._fast.vlan cimport vlan_tag, vlan_untag
-from dataplane._fast.vxlan cimport vxlan_listens, vxlan_quoted
+from dataplane._fast.vxlan cimport vxlan_listens, vxlan_quoted, vxlan_takes_unsummed
 from dataplane._fast.ip6_headers cimport ip6_headers
 from dataplane._fast.ip6_options cimport hop_options
 from dataplane._fast.rule_socket cimport socket_listens
@@ -316,7 +316,7 @@ cdef inline Stage ip_local_deliver(Network *net, Host *host, Packet *p) noexcept
             p.missing = p.missing - at if p.missing > at else 0
             p.tail = p.transport + length
         if load16(p.transport + 6) == 0:
-            if p.family == 6 and not vxlan_listens(host, p.family, load16(p.transport + 2)):
+            if p.family == 6 and not vxlan_takes_unsummed(host, load16(p.transport + 2)):
                 return drop(net, host, p, Reason.UDP_CSUM)
         elif not delivered_checksum_good(p, proto):
             return drop(net, host, p, Reason.UDP_CSUM)

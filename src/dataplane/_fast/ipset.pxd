@@ -29,6 +29,7 @@ cpdef enum SetFlag:
     USE_NO_SUBCOUNTERS = 4
     USE_EXIST = 8
     USE_TIMEOUT = 16            # --timeout was given
+    USE_MAP_MARK = 32           # --map-mark
 
 cpdef enum CounterTest:
     """How the counters of a member are compared."""
@@ -50,6 +51,8 @@ cdef struct SetMember:
     int64_t expires             # 0: never
     uint64_t packets
     uint64_t bytes
+    uint32_t mark               # skbinfo: what --map-set makes of a packet's mark
+    uint32_t mark_mask
     uint8_t nomatch
     SetMember *next
 
@@ -61,7 +64,9 @@ cdef struct IpSet:
     uint8_t counters
     uint8_t timeouts
     uint8_t started             # the clock runs; until then times of expiry are times left
-    uint8_t netmask             # bits of an address that count; 0: all
+    uint8_t masked              # not all bits of an address count: netmask, bitmask
+    uint8_t skbinfo
+    uint32_t address_mask[4]
     int64_t timeout             # of a member added without one; 0: never
     uint32_t low                # of bitmap:port
     uint32_t high
@@ -240,7 +245,7 @@ cdef inline bint packet_port(const Packet *p, bint source, uint32_t *out) noexce
 cdef inline bint packet_key(const IpSet *s, const Packet *p, const SetUse *use, uint32_t *key) noexcept nogil:
     """What a packet would be as a member, whole addresses; False where it has no such part."""
     cdef uint32_t port
-    cdef int at = 0
+    cdef int at = 0, i
     memset(key, 0, KEY_WORDS * sizeof(uint32_t))
     if s.parts & SET_BARE_PORT:
         if not packet_port(p, use.directions & 1, &port):
@@ -250,8 +255,9 @@ cdef inline bint packet_key(const IpSet *s, const Packet *p, const SetUse *use, 
         key[KEY_PORT] = port & 0xFFFF
         return s.low <= key[KEY_PORT] <= s.high
     memcpy(key, &p.field[<int>FIELD_SRC if use.directions & 1 else <int>FIELD_DST], 16)
-    if s.netmask:
-        cut_address(key, s.netmask, s.family)
+    if s.masked:
+        for i in range(4):
+            key[i] &= s.address_mask[i]
         if key[0] | key[1] | key[2] | key[3] == 0:
             return False
     elif not s.net and not s.parts & SET_SECOND and key[0] | key[1] | key[2] | key[3] == 0:
@@ -331,9 +337,11 @@ cdef inline void set_start(IpSet *s, int64_t now) noexcept nogil:
 
 cdef inline bint set_holds(
     IpSet *sets, int32_t index, const Packet *p, const SetUse *use, int64_t now, bint sub, int depth,
+    const SetMember **info,
 ) noexcept nogil:
-    """Whether a packet is in a set (ip_set_test)."""
+    """Whether a packet is in a set (ip_set_test). info: the member whose skbinfo counts, where any has it."""
     cdef IpSet *s = &sets[index]
+    cdef SetMember *m
     cdef uint32_t whole[10]
     cdef uint32_t key[10]
     cdef int answer = 0, length, i
@@ -345,24 +353,31 @@ cdef inline bint set_holds(
         for i in range(s.list_count):
             if s.list[i] < 0 or member_expired(&s.list_members[i], now) or depth >= SET_DEPTH:
                 continue
-            if (set_holds(sets, s.list[i], p, use, now, True, depth + 1)
+            if (set_holds(sets, s.list[i], p, use, now, True, depth + 1, info)
                     and member_counts(s, &s.list_members[i], p, use, sub)):
+                if s.skbinfo:
+                    info[0] = &s.list_members[i]
                 return True
         return False
     if not packet_key(s, p, use, whole):
         return False
     if s.net == 0:
-        answer = set_answer(s, set_find(s, whole), p, use, sub, now)
+        m = set_find(s, whole)
+        answer = set_answer(s, m, p, use, sub, now)
     else:
+        m = NULL
         for length in range(32 if s.family == 4 else 128, -1, -1):
             if s.lengths[length] == 0:
                 continue
             key_cut(s, key, whole, length)
-            answer = set_answer(s, set_find(s, key), p, use, sub, now)
+            m = set_find(s, key)
+            answer = set_answer(s, m, p, use, sub, now)
             if answer:
                 break
         if use.flags & USE_RETURN_NOMATCH and answer:
             return answer < 0
+    if answer and s.skbinfo:
+        info[0] = m
     return answer > 0
 
 
@@ -406,6 +421,7 @@ cdef inline bint set_put(
         if m == NULL:
             return False
     m.nomatch = 0
+    m.mark = m.mark_mask = 0
     if s.counters:
         m.packets = 1
         m.bytes = p.field[<int>FIELD_LENGTH]

@@ -1,6 +1,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
-from typing import Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 _Key: TypeAlias = tuple[int, ...]
 
@@ -17,6 +17,7 @@ class SetFlag(IntEnum):
     USE_NO_SUBCOUNTERS = 4
     USE_EXIST = 8
     USE_TIMEOUT = 16
+    USE_MAP_MARK = 32
 
 class CounterTest(IntEnum):
     COUNTER_ANY = 0
@@ -28,7 +29,7 @@ class CounterTest(IntEnum):
 @final
 class CompiledSets:
     names: Final[tuple[str, ...]]
-    def __new__(cls, sets: Iterable[tuple[str, Mapping[str, int]]]) -> CompiledSets: ...
+    def __new__(cls, sets: Iterable[tuple[str, Mapping[str, Any]]]) -> CompiledSets: ...
     def add(
         self,
         index: int,
@@ -38,7 +39,9 @@ class CompiledSets:
         packets: int = 0,
         bytes: int = 0,
         nomatch: bool = False,
+        mark: int = 0,
+        mark_mask: int = 0,
     ) -> bool: ...
     def remove(self, index: int, key: Sequence[int]) -> bool: ...
-    def fill_list(self, index: int, members: Iterable[tuple[int, int, int, int]]) -> None: ...
+    def fill_list(self, index: int, members: Iterable[tuple[int, int, int, int, int, int]]) -> None: ...
     def members(self, index: int, now: int = 0) -> list[tuple[_Key | int, int, int, int, bool]]: ...

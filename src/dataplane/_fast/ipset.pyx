@@ -12,12 +12,12 @@ cdef class CompiledSets:
     """The sets of one host, by index; `names` has their names.
 
     sets: for each (name, settings), where settings are the fields of IpSet that are not state: parts, dimensions,
-    family, net, counters, timeouts, netmask, timeout (ns), low, high, limit.
+    family, net, counters, timeouts, skbinfo, mask (four words, or None), timeout (ns), low, high, limit.
     """
 
     def __cinit__(self, sets):
         cdef IpSet *s
-        cdef int32_t i
+        cdef int32_t i, at
         sets = tuple(sets)
         self.names = tuple([name for name, _ in sets])
         self.count = len(sets)
@@ -32,7 +32,11 @@ cdef class CompiledSets:
             s.net = settings["net"]
             s.counters = settings["counters"]
             s.timeouts = settings["timeouts"]
-            s.netmask = settings["netmask"]
+            s.skbinfo = settings["skbinfo"]
+            if settings["mask"] is not None:
+                s.masked = 1
+                for at in range(4):
+                    s.address_mask[at] = settings["mask"][at]
             s.timeout = settings["timeout"]
             s.low = settings["low"]
             s.high = settings["high"]
@@ -52,6 +56,7 @@ cdef class CompiledSets:
 
     def add(
         self, int32_t index, key, *, int64_t expires=0, uint64_t packets=0, uint64_t bytes=0, bint nomatch=False,
+        uint32_t mark=0, uint32_t mark_mask=0,
     ):
         """Add a member.
 
@@ -78,6 +83,8 @@ cdef class CompiledSets:
         m.packets = packets
         m.bytes = bytes
         m.nomatch = nomatch
+        m.mark = mark
+        m.mark_mask = mark_mask
         return True
 
     def remove(self, int32_t index, key):
@@ -97,7 +104,7 @@ cdef class CompiledSets:
         return True
 
     def fill_list(self, int32_t index, members):
-        """Say which sets a list holds: (index, expires in ns, packets, bytes), in order."""
+        """Say which sets a list holds: (index, expires in ns, packets, bytes, mark, mask of the mark), in order."""
         cdef IpSet *s = self.known(index)
         cdef int32_t i
         rows = tuple(members)
@@ -108,34 +115,38 @@ cdef class CompiledSets:
         if s.list == NULL or s.list_members == NULL:
             raise MemoryError
         s.list_count = len(rows)
-        for i, (member, expires, packets, size) in enumerate(rows):
+        for i, (member, expires, packets, size, mark, mark_mask) in enumerate(rows):
             self.known(member)
             s.list[i] = member
             s.list_members[i].expires = expires
             s.list_members[i].packets = packets
             s.list_members[i].bytes = size
+            s.list_members[i].mark = mark
+            s.list_members[i].mark_mask = mark_mask
 
     def members(self, int32_t index, int64_t now=0):
-        """The members of a set that have not expired, in no order: (key, expires in ns, packets, bytes, nomatch).
+        """The members of a set that have not expired, in no order: (key, ns left, packets, bytes, nomatch).
 
-        Of a list, (index of the set, expires, packets, bytes, False).
+        Of a list, (index of the set, ns left, packets, bytes, False). Nothing is left of what never expires.
         """
         cdef IpSet *s = self.known(index)
         cdef SetMember *m
         cdef uint32_t row
         cdef int32_t at
         found = []
+        # Until a packet has started the clock, what is kept is the time left.
+        now = now if s.started else 0
         for at in range(s.list_count):
             m = &s.list_members[at]
-            if not (m.expires and m.expires <= now):
-                found.append((s.list[at], m.expires, m.packets, m.bytes, False))
+            if s.list[at] >= 0 and (m.expires == 0 or m.expires > now):
+                found.append((s.list[at], m.expires - now if m.expires else 0, m.packets, m.bytes, False))
         if s.rows == NULL:
             return found
         for row in range(s.mask + 1):
             m = s.rows[row]
             while m != NULL:
-                if not (m.expires and m.expires <= now):
+                if m.expires == 0 or m.expires > now:
                     key = tuple([m.key[at] for at in range(KEY_WORDS)])
-                    found.append((key, m.expires, m.packets, m.bytes, bool(m.nomatch)))
+                    found.append((key, m.expires - now if m.expires else 0, m.packets, m.bytes, bool(m.nomatch)))
                 m = m.next
         return found

@@ -9,7 +9,8 @@ from libc.string cimport memcmp, memcpy, memset
 
 from dataplane._fast.packet cimport FIELD_ICMP, FIELD_L4, FIELD_PROTO, Packet
 from dataplane._fast.wire cimport (
-    IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, load16, load32, store32,
+    ETH_P_IP, ETH_P_IPV6, IPPROTO_HOPOPTS, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP,
+    IPPROTO_UDPLITE, load16, load32, store32,
 )
 
 cdef enum:
@@ -115,6 +116,79 @@ cdef inline void keys_of_packet(const Packet *p, uint8_t policy, uint8_t *keys) 
         keys[KEY_PROTO] = header[6]
 
 
+cdef inline const uint8_t *gre_payload(const uint8_t *gre, const uint8_t *tail, uint8_t *family) noexcept nogil:
+    """The IP header behind GRE's; NULL where the flow dissector stops (__skb_flow_dissect_gre)."""
+    cdef uint16_t flags, kind
+    cdef const uint8_t *at
+    if tail - gre < 4:
+        return NULL
+    flags = load16(gre)
+    kind = load16(gre + 2)
+    if flags & 0x4007:
+        return NULL
+    at = gre + 4 + (4 if flags & 0x8000 else 0) + (4 if flags & 0x2000 else 0) + (4 if flags & 0x1000 else 0)
+    if kind == 0x6558 and tail - at >= 14:      # a frame
+        kind = load16(at + 12)
+        at += 14
+    family[0] = 4 if kind == ETH_P_IP else 6
+    return at if kind == ETH_P_IP or kind == ETH_P_IPV6 else NULL
+
+
+cdef inline const uint8_t *innermost(const Packet *p, uint8_t *family, uint8_t *proto) noexcept nogil:
+    """The IP header that the flow dissector ends at, through IP in IP and GRE, and the protocol above it."""
+    cdef const uint8_t *found = p.net
+    cdef const uint8_t *at = p.net
+    cdef const uint8_t *above
+    cdef uint8_t version = p.family
+    cdef int _
+    family[0] = p.family
+    proto[0] = <uint8_t>p.field[<int>FIELD_PROTO]
+    for _ in range(15):
+        if at == NULL or p.tail - at < (20 if version == 4 else 40) or at[0] >> 4 != version:
+            break
+        found = at
+        family[0] = version
+        if version == 4:
+            above = at + (at[0] & 15) * 4
+            proto[0] = at[9]
+            if load16(at + 6) & 0x3FFF or above < at + 20:
+                break
+        else:
+            above = at + 40
+            proto[0] = at[6]
+            while (proto[0] == IPPROTO_HOPOPTS or proto[0] == 43 or proto[0] == 60) and p.tail - above >= 2:
+                proto[0] = above[0]
+                above += 8 + above[1] * 8
+            if proto[0] == 44:
+                if p.tail - above >= 8:
+                    proto[0] = above[0]
+                break
+        if proto[0] == 4 or proto[0] == 41:
+            version = 4 if proto[0] == 4 else 6
+            at = above
+        elif proto[0] == 47:
+            at = gre_payload(above, p.tail, &version)
+        else:
+            break
+    return found
+
+
+cdef inline uint8_t keys_inside(const Packet *p, uint8_t *keys) noexcept nogil:
+    """Policy 2: the addresses of the innermost header; of IPv6 its label and its protocol too. Gives its family."""
+    cdef uint8_t family = p.family, proto = 0
+    cdef const uint8_t *header = innermost(p, &family, &proto)
+    cdef uint32_t label
+    memset(keys, 0, KEY_LENGTH6)
+    if family == 4:
+        memcpy(keys + KEY_ADDRESSES, header + 12, 8)
+        return 4
+    memcpy(keys + KEY_ADDRESSES, header + 8, 32)
+    label = load32(header) & 0xFFFFFU           # as this machine keeps it, unlike policy 0
+    memcpy(keys + KEY_LABEL, &label, 4)
+    keys[KEY_PROTO] = proto
+    return 6
+
+
 cdef inline void swap_halves(uint8_t *both, int size) noexcept nogil:
     cdef uint8_t kept[16]
     memcpy(kept, both, size)
@@ -136,7 +210,9 @@ cdef inline uint32_t multipath_hash(
     for i in range(size // 4):
         store32(addresses + 4 * i, src[i])
         store32(addresses + size + 4 * i, dst[i])
-    if p != NULL:
+    if p != NULL and policy == 2 and p.iif >= 0:
+        family = keys_inside(p, keys)
+    elif p != NULL:
         keys_of_packet(p, policy, keys)
     elif family == 6 or policy == 1:
         keys[KEY_PROTO] = proto

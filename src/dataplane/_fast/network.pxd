@@ -69,6 +69,9 @@ cdef struct Vxlan:
     uint8_t df              # 0 unset, 1 set, 2 inherit
     uint8_t checksum        # UDP checksum over IPv4
     uint8_t checksum6       # ... over IPv6
+    uint8_t no_checksum6    # packets over IPv6 without a checksum are taken in
+    uint8_t group_policy    # GBP: a mark travels in the header
+    uint32_t label          # flow label over IPv6
     uint8_t proxy
     uint8_t family          # of the outer header
     uint8_t has_local

@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 
 from dataplane._fast.fib cimport (
     FibResult, Route, FlowKey, PathMtu, ROUTE_BLACKHOLE, ROUTE_BROADCAST, ROUTE_LOCAL, ROUTE_MULTICAST, ROUTE_PROHIBIT, ROUTE_THROW,
-    ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_ANYCAST, address_on, address_slot, fib_address_type, fib_lookup,
+    ROUTE_UNICAST, ROUTE_UNREACHABLE, ROUTE_ANYCAST, address_on, address_slot, fib_address_type, fib_lookup, fib_lookup_by,
     fib_select_source, route_source,
 )
 from dataplane._fast.group cimport group_joined4, group_joined6
@@ -79,7 +79,7 @@ cdef inline void route_take(Host *host, Packet *p, const FibResult *result) noex
         p.oif = -1
         return
     p.oif = result.hop.slot
-    if host.fib.path_mtus != NULL:
+    if host.fib.path_mtus != NULL and result.route != NULL:
         route_learnt(host, p, result.route)
     if result.hop.gateway_family:
         memcpy(p.nexthop, result.hop.gateway, 16)
@@ -371,8 +371,11 @@ cdef inline void route_input6(Host *host, Packet *p, InputRoute *route) noexcept
         route.code = 0
         route.reason = Reason.IP_INNOROUTES if dst[0] | dst[1] | dst[2] | dst[3] else Reason.IP_INADDRERRORS
         return
+    if result.type == ROUTE_UNICAST and key.oif < 0 and result.route.next >= 0:
+        # Of equal routes the one by the interface that the packet came in by (ip6_pol_route_input).
+        fib_lookup_by(&host.fib, &key, interface.slot, &result)
     if result.type == ROUTE_LOCAL or result.type == ROUTE_ANYCAST:
-        p.route_type = ROUTE_LOCAL
+        p.route_type = result.type
         p.oif = -1
         return
     if result.type == ROUTE_BLACKHOLE:

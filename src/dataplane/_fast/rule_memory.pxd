@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from dataplane._fast.conncount cimport Conncount, conncount_add
 from dataplane._fast.conntrack cimport Tuple
 from dataplane._fast.hashlimit cimport HashlimitBucket, HashlimitTable, hashlimit_below, hashlimit_bucket
-from dataplane._fast.ipset cimport IpSet, SetUse, set_holds
+from dataplane._fast.ipset cimport IpSet, SetMember, SetUse, set_holds
 from dataplane._fast.jiffy cimport JIFFY
 from dataplane._fast.packet cimport FIELD_DST, FIELD_LENGTH, FIELD_OIF, FIELD_PROTO, FIELD_SRC, FIELD_TTL, Packet
 from dataplane._fast.recent cimport (
@@ -185,5 +185,6 @@ cdef inline void set_use(SetUse *use, const uint32_t *pool) noexcept nogil:
 cdef inline bint match_set(const Packet *p, IpSet *sets, const uint32_t *pool, int64_t now) noexcept nogil:
     """pool: index of the set, then as in `set_use`."""
     cdef SetUse use
+    cdef const SetMember *info = NULL
     set_use(&use, pool)
-    return set_holds(sets, <int>pool[0], p, &use, now, False, 0)
+    return set_holds(sets, <int>pool[0], p, &use, now, False, 0, &info)

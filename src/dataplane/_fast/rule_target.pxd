@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memmove, memset
 
 from dataplane._fast.fib cimport FibResult, FlowKey, ROUTE_LOCAL, ROUTE_UNICAST, fib_lookup
 from dataplane._fast.interface cimport Interface
-from dataplane._fast.ipset cimport IpSet, SetUse, set_put, set_take
+from dataplane._fast.ipset cimport IpSet, SetMember, SetUse, USE_MAP_MARK, set_holds, set_put, set_take
 from dataplane._fast.packet cimport (
     CT_RELATED, CT_UNTRACKED, FIELD_FRAGMENT, FIELD_LENGTH, FIELD_MARK, FIELD_SRC, FIELD_TOS, FIELD_TTL, Packet,
     packet_pull,
@@ -181,12 +181,19 @@ cdef inline bint target_tcpmss(const Target *t, Packet *p, const RuleContext *co
 
 
 cdef inline void target_set(
-    const Target *t, const Packet *p, IpSet *sets, const uint32_t *pool, int64_t now,
+    const Target *t, Packet *p, IpSet *sets, const uint32_t *pool, int64_t now,
 ) noexcept nogil:
+    """xt_set.c, set_target_v3. The priority and the queue that a member gives no header carries."""
     cdef SetUse use
+    cdef const SetMember *info = NULL
     if t.value:
         set_use(&use, pool + t.value - 1)
         set_put(sets, <int32_t>pool[t.value - 1], p, &use, now, 0)
     if t.mask:
         set_use(&use, pool + t.mask - 1)
         set_take(sets, <int32_t>pool[t.mask - 1], p, &use, now, 0)
+    if t.a0:
+        set_use(&use, pool + t.a0 - 1)
+        if (set_holds(sets, <int32_t>pool[t.a0 - 1], p, &use, now, False, 0, &info)
+                and info != NULL and use.flags & USE_MAP_MARK):
+            p.field[<int>FIELD_MARK] = (p.field[<int>FIELD_MARK] & ~info.mark_mask) ^ info.mark

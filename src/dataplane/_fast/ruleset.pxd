@@ -118,7 +118,7 @@ cpdef enum TargetKind:
     TARGET_LOG
     TARGET_NFLOG
     TARGET_TRACE
-    TARGET_SET              # value, mask: where the pool has a set to add to and one to take from, plus one; 0: none
+    TARGET_SET              # value, mask, a: where the pool has a set to add to, to take from, to map by, plus one; 0: none
     TARGET_ZONE             # value: zone; flags: ZoneFlag
 
 cpdef enum SocketFlag:

@@ -4,10 +4,10 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from dataplane._fast.chance cimport CHOICE_TUNNEL_PORT, chance_recorded
-from dataplane._fast.fdb cimport FdbEntry, Remote, fdb_add_remote, fdb_create, fdb_find
+from dataplane._fast.fdb cimport FdbEntry, Remote, fdb_add_remote, fdb_age, fdb_create, fdb_find
 from dataplane._fast.fib cimport (
-    FibResult, FlowKey, ROUTE_BLACKHOLE, ROUTE_LOCAL, ROUTE_PROHIBIT, ROUTE_UNREACHABLE, fib_lookup, route_source,
-    same_address,
+    FibResult, FlowKey, NextHop, ROUTE_BLACKHOLE, ROUTE_LOCAL, ROUTE_PROHIBIT, ROUTE_UNICAST, ROUTE_UNREACHABLE, fib_lookup,
+    fib_lookup_by, route_source, same_address,
 )
 from dataplane._fast.icmp cimport write_ip4, write_ip6
 from dataplane._fast.interface cimport Interface
@@ -23,6 +23,7 @@ from dataplane._fast.pmtu cimport path_mtu_learn, result_mtu
 from dataplane._fast.reason cimport Reason, Verdict
 from dataplane._fast.route cimport route_take
 from dataplane._fast.track cimport ct_release
+from dataplane._fast.vxlan_answer cimport proxy_answer, proxy_takes, tunnel_too_big
 from dataplane._fast.wire cimport (
     ETH_HLEN, ETH_P_IP, ETH_P_IPV6, IP_DF, IP_OFFSET, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, checksum_fold,
     checksum_sum, load16, load32, load_mac, mac_is_multicast, pseudo4, pseudo6, store16, store32, store_checksum,
@@ -32,6 +33,9 @@ cdef enum:
     VXLAN_HLEN = 8
     UDP_HLEN = 8
     VXLAN_FLAG_VNI = 0x08000000
+    VXLAN_FLAG_GROUP = 0x80000000U
+    VXLAN_GROUP_USED = 0x80FFFFFFU      # of the first word, where the device has group policy
+    VXLAN_GROUP_MARK = 0x0048FFFFU      # don't learn, policy applied, and the group's id
 
 
 cdef inline Vxlan *vxlan_device(Host *host, int32_t slot) noexcept nogil:
@@ -148,7 +152,7 @@ cdef inline Stage vxlan_to_self(
             if other.learning:
                 vxlan_learn(host, other, load_mac(p.mac + 6), family, source, p.time, &refused)
             return vxlan_input(net, host, p, other)
-    host.interfaces[vxlan.slot].tx_dropped += 1
+    host.interfaces[vxlan.slot].tx_errors += 1
     return drop(net, host, p, Reason.VXLAN_VNI_NOT_FOUND)
 
 
@@ -168,6 +172,14 @@ cdef inline void tunnel_fits(Host *host, const Packet *p, uint16_t ethertype, ui
     path_mtu_learn(&host.fib, &key, mtu, p.time)
 
 
+cdef inline uint32_t vxlan_group(const Vxlan *vxlan, const Packet *p) noexcept nogil:
+    """vxlan_build_gbp_hdr: what the packet's mark says in the first word."""
+    cdef uint32_t mark = p.field[<int>FIELD_MARK]
+    if not vxlan.group_policy or mark == 0:
+        return 0
+    return VXLAN_FLAG_GROUP | (mark & VXLAN_GROUP_MARK)
+
+
 cdef inline Stage vxlan_encapsulate(
     Network *net, Host *host, Packet *p, Vxlan *vxlan, const Remote *remote,
 ) noexcept nogil:
@@ -184,6 +196,9 @@ cdef inline Stage vxlan_encapsulate(
     cdef uint8_t *inner = p.mac
     cdef FlowKey key
     cdef FibResult result
+    cdef NextHop onlink
+    cdef Packet *answer
+    cdef bint routed
     if remote.family == 0:
         device.tx_dropped += 1
         return drop(net, host, p, Reason.NO_TX_TARGET)
@@ -198,7 +213,6 @@ cdef inline Stage vxlan_encapsulate(
         inner_df = True
     tos = inner_tos if vxlan.tos_inherit else vxlan.tos
     tos = (tos & 0xFC) | (2 if inner_tos & 3 == 3 else inner_tos & 3)
-    source_port = tunnel_port(host, vxlan, p)
     memset(&key, 0, sizeof(key))
     memcpy(key.dst, remote.address, 16)
     if vxlan.has_local:
@@ -208,11 +222,19 @@ cdef inline Stage vxlan_encapsulate(
     key.oif = remote.slot       # an entry's own interface alone: the device's binds only the entry made with it
     key.mark = p.field[<int>FIELD_MARK]
     key.tos = tos & 0x1C
-    if not fib_lookup(&host.fib, &key, &result) and key.oif >= 0:
-        # An address of the host itself is on lo, not on the lower device.
+    if remote.family == 6 and remote.slot >= 0:
         key.oif = -1
-        if not fib_lookup(&host.fib, &key, &result):
-            result.type = ROUTE_UNREACHABLE
+        routed = fib_lookup_by(&host.fib, &key, remote.slot, &result)
+    else:
+        routed = fib_lookup(&host.fib, &key, &result)
+    if not routed:
+        result.type = ROUTE_UNREACHABLE
+        if key.oif >= 0:
+            # ip_route_output_key_hash_rcu: what no route leads to by this device must be on its link.
+            onlink.slot = key.oif
+            onlink.gateway_family = 0
+            result.type = ROUTE_UNICAST
+            result.hop = &onlink
     if result.type == ROUTE_UNREACHABLE or result.type == ROUTE_BLACKHOLE or result.type == ROUTE_PROHIBIT or (
         result.type != ROUTE_LOCAL and result.hop == NULL
     ):
@@ -229,19 +251,29 @@ cdef inline Stage vxlan_encapsulate(
         device.tx_errors += 1
         return drop(net, host, p, Reason.RECURSION_LIMIT)
     header = (20 if remote.family == 4 else 40) + UDP_HLEN + VXLAN_HLEN
-    if host.interfaces[vxlan.slot].master < 0:
+    if device.master >= 0:
+        answer = tunnel_too_big(net, host, p, <int64_t>result_mtu(&host.fib, &key, &result, p.time) - header - ETH_HLEN)
+        if answer != NULL:
+            # It comes back by the device, which counts whole frames on both sides.
+            device.tx_packets += 1
+            device.tx_bytes += answer.tail - answer.mac
+            device.rx_bytes += ETH_HLEN
+            finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
+            return vxlan_input(net, host, answer, vxlan)
+    else:
         tunnel_fits(host, p, ethertype, result_mtu(&host.fib, &key, &result, p.time) - header - ETH_HLEN, vxlan.slot)
     if p.mac - p.head < <int64_t>header + ETH_HLEN:
         # Out of the batch's headroom: into a buffer of the packet's own, whose headroom is larger.
         if p.head == p.storage or not packet_own(p):
             device.tx_dropped += 1
             return drop(net, host, p, Reason.NO_HEADROOM)
+    source_port = tunnel_port(host, vxlan, p)
     ct_release(host.netfilter.conntrack, p)
     device.tx_packets += 1
     device.tx_bytes += p.tail - p.mac - ETH_HLEN
     p.tunnel = vxlan.slot + 1
     udp = p.mac - VXLAN_HLEN - UDP_HLEN
-    store32(udp + UDP_HLEN, VXLAN_FLAG_VNI)
+    store32(udp + UDP_HLEN, VXLAN_FLAG_VNI | vxlan_group(vxlan, p))
     store32(udp + UDP_HLEN + 4, vni << 8)
     length = <uint32_t>(p.tail - udp)
     store16(udp, source_port)
@@ -254,6 +286,8 @@ cdef inline Stage vxlan_encapsulate(
     ttl = vxlan.ttl
     if vxlan.ttl_inherit:
         ttl = inner_ttl
+    elif ttl == 0 and (remote.address[0] >> 28 == 14 if remote.family == 4 else remote.address[0] >> 24 == 0xFF):
+        ttl = 1
     if remote.family == 4:
         if vxlan.df == 1 or (vxlan.df == 2 and inner_df):
             fragment = IP_DF
@@ -266,6 +300,7 @@ cdef inline Stage vxlan_encapsulate(
         p.ethertype = ETH_P_IP
     else:
         write_ip6(p, tos, IPPROTO_UDP, ttl if ttl else <uint8_t>host.interfaces[result.hop.slot].hop_limit6, source, remote.address)
+        store32(p.net, load32(p.net) | vxlan.label)
         if vxlan.checksum6:
             store_checksum(udp + 6, checksum_fold(checksum_sum(udp, length, pseudo6(p.net, IPPROTO_UDP, length))))
             if load16(udp + 6) == 0:
@@ -295,8 +330,18 @@ cdef inline Stage vxlan_transmit(Network *net, Host *host, Packet *p) noexcept n
     cdef Stage stage
     if vxlan == NULL:
         return drop(net, host, p, Reason.NO_TX_TARGET)
+    if vxlan.proxy and proxy_takes(p):
+        copy = proxy_answer(net, host, vxlan, p)
+        finish(net, host, p, Verdict.CONSUMED, Reason.NOT_DROPPED)
+        if copy == NULL:
+            return STAGE_END
+        # Not counted: it is handed to the stack behind the device's back.
+        host.interfaces[vxlan.slot].rx_packets -= 1
+        host.interfaces[vxlan.slot].rx_bytes -= copy.tail - copy.net
+        return vxlan_input(net, host, copy, vxlan)
     e = fdb_find(&host.vxlan_fdb, vxlan.slot, destination, 0)
-    if e != NULL and not e.fixed and p.time - e.updated > vxlan.ageing and p.time - e.used > vxlan.ageing:
+    if (e != NULL and not e.fixed and fdb_age(&host.vxlan_fdb, e.updated, p.time) > vxlan.ageing
+            and fdb_age(&host.vxlan_fdb, e.used, p.time) > vxlan.ageing):
         e = NULL
     if e == NULL or e.remotes == NULL:
         e = fdb_find(&host.vxlan_fdb, vxlan.slot, 0, 0)
@@ -320,6 +365,16 @@ cdef inline bint vxlan_listens(const Host *host, uint8_t family, uint16_t port) 
     cdef int32_t i
     for i in range(host.vxlan_count):
         if host.vxlans[i].port == port and host.vxlans[i].family == family and host.interfaces[host.vxlans[i].slot].up:
+            return True
+    return False
+
+
+cdef inline bint vxlan_takes_unsummed(const Host *host, uint16_t port) noexcept nogil:
+    """Whether the socket there takes datagrams of IPv6 without a checksum."""
+    cdef int32_t i
+    for i in range(host.vxlan_count):
+        if (host.vxlans[i].port == port and host.vxlans[i].family == 6 and host.vxlans[i].no_checksum6
+                and host.interfaces[host.vxlans[i].slot].up):
             return True
     return False
 
@@ -373,7 +428,7 @@ cdef inline Stage vxlan_receive(Network *net, Host *host, Packet *p) noexcept no
     cdef uint32_t flags, vni
     cdef uint32_t outer[4]
     cdef uint64_t source
-    cdef uint16_t port = load16(p.transport + 2)
+    cdef uint16_t port = load16(p.transport + 2), ethertype
     cdef uint8_t outer_tos = <uint8_t>p.field[<int>FIELD_TOS], family = p.family
     cdef bint refused = False
     cdef int32_t i
@@ -389,6 +444,10 @@ cdef inline Stage vxlan_receive(Network *net, Host *host, Packet *p) noexcept no
     if vxlan == NULL:
         return drop(net, host, p, Reason.VXLAN_VNI_NOT_FOUND)
     device = &host.interfaces[vxlan.slot]
+    if vxlan.group_policy and flags & VXLAN_FLAG_GROUP:
+        p.field[<int>FIELD_MARK] = flags & VXLAN_GROUP_MARK
+    if vxlan.group_policy:
+        flags &= ~(<uint32_t>VXLAN_GROUP_USED)
     if flags != VXLAN_FLAG_VNI or header[7]:
         device.rx_errors += 1
         return drop(net, host, p, Reason.VXLAN_INVALID_HDR)
@@ -404,6 +463,10 @@ cdef inline Stage vxlan_receive(Network *net, Host *host, Packet *p) noexcept no
         vxlan_learn(host, vxlan, source, family, outer, p.time, &refused)
         if refused:
             return drop(net, host, p, Reason.VXLAN_ENTRY_EXISTS)
+    ethertype = load16(frame + 12)
+    if p.tail - frame - ETH_HLEN < (20 if ethertype == ETH_P_IP else 40 if ethertype == ETH_P_IPV6 else 0):
+        device.rx_errors += 1
+        return drop(net, host, p, Reason.PKT_TOO_SMALL)
     if not tunnel_ecn(frame + ETH_HLEN, p.tail, load16(frame + 12), outer_tos & 3):
         device.rx_errors += 1
         return drop(net, host, p, Reason.IP_TUNNEL_ECN)

@@ -17,6 +17,7 @@ from dataplane._fast.interface import LinkKind
 from dataplane._fast.neighbour import NeighbourState
 from dataplane._fast.reassembly import ReassemblyKind
 from dataplane.datapath.hooks import register_hooks
+from dataplane.datapath.unmodelled import unmodelled as named
 from dataplane.errors import ModelError
 from dataplane.host.config import (
     TABLE_DEFAULT,
@@ -99,7 +100,7 @@ def _compile_host(
     links = sorted(config.links, key=lambda link: link.index)
     slots = {link.name: slot for slot, link in enumerate(links)}
     host = CompiledHost(config.name, tuple(link.name for link in links), seed)
-    unmodelled = list(config.unmodelled)
+    unmodelled = [*config.unmodelled, *named(config)]
     for slot, link in enumerate(links):
         _link(host, slot, link, config, slots, unmodelled)
     _settings(host, config, listening is True)
@@ -208,10 +209,11 @@ def _link(
         broadcast_flood=port.bcast_flood if port else True,
         isolated=port.isolated if port else False,
         forwarding_state=port.state == "forwarding" if port else True,
+        learning_state=port.state == "learning" if port else False,
         ageing=bridge.ageing_ns if bridge else 300 * SECOND,
         call_iptables=bridge.nf_call_iptables if bridge else False,
         call_ip6tables=bridge.nf_call_ip6tables if bridge else False,
-        group_forward_mask=bridge.group_forward_mask if bridge else 0,
+        group_forward_mask=bridge.group_forward_mask if bridge else port.group_forward_mask if port else 0,
         forwarding=_forwarding4(config, name),
         rp_filter=_both(config, name, "rp_filter"),
         accept_local=bool(_both(config, name, "accept_local")),
@@ -223,8 +225,9 @@ def _link(
         arp_ignore=_both(config, name, "arp_ignore"),
         arp_announce=_both(config, name, "arp_announce"),
         arp_filter=bool(_both(config, name, "arp_filter")),
-        arp_accept=bool(_both(config, name, "arp_accept")),
+        arp_accept=_both(config, name, "arp_accept"),
         proxy_arp=bool(_both(config, name, "proxy_arp")),
+        proxy_arp_pvlan=bool(_both(config, name, "proxy_arp_pvlan")),
         send_redirects=bool(_both(config, name, "send_redirects", 1)),
         src_valid_mark=bool(_both(config, name, "src_valid_mark")),
         forwarding6=bool(all_forwarding6 or _of_interface(config, 6, name, "force_forwarding", 0)),
@@ -264,12 +267,16 @@ def _link(
         df={"unset": 0, "set": 1, "inherit": 2}.get(vxlan.df, 0),
         checksum=vxlan.udp_checksum,
         checksum6=not vxlan.udp6_zero_checksum_tx,
+        no_checksum6=vxlan.udp6_zero_checksum_rx,
+        group_policy=vxlan.gbp,
+        label=vxlan.flow_label,
         port_low=vxlan.port_low,
         port_high=vxlan.port_high,
         ageing=vxlan.ageing_ns,
         proxy=vxlan.proxy,
     )
-    if remote is not None:
+    # A dump lists the entry that the device began with; it may have been taken out again.
+    if remote is not None and not any(entry.interface == name and entry.dst is not None for entry in config.fdb):
         host.vxlan_entry(slot, 0, remote)
 
 
@@ -346,8 +353,10 @@ def _addresses(host: CompiledHost, config: HostConfig, slots: Mapping[str, int])
 
 def _routes(host: CompiledHost, config: HostConfig, slots: Mapping[str, int]) -> None:
     implied = kernel_routes(config.links, config.addresses, config.settings)
+    loopbacks = {link.name for link in config.links if link.loopback}
     for family in (4, 6):
-        routes = [route for route in config.routes if route.family == family]
+        # What only packets of a source take is named as not modelled (IPv6).
+        routes = [route for route in config.routes if route.family == family and route.source is None]
         if not any(route.table == TABLE_LOCAL for route in routes):
             # No dump of the kernel's own routes: they follow from the addresses. Stated routes keep their place.
             stated = {(route.destination, route.table, route.priority) for route in routes}
@@ -368,16 +377,21 @@ def _routes(host: CompiledHost, config: HostConfig, slots: Mapping[str, int]) ->
             ]
             if route.nexthops and not hops:
                 continue
+            kind = ROUTE_TYPES[route.type]
+            by_loopback = any(hop.device in loopbacks for hop in route.nexthops)
+            if family == 6 and by_loopback and kind == RouteType.ROUTE_UNICAST and not route.destination.is_loopback:
+                # ip6_route_info_create makes a refusal of it: what is local has routes of its own.
+                kind, hops = RouteType.ROUTE_UNREACHABLE, []
             host.route(
                 route.destination,
                 table=route.table,
-                kind=int(ROUTE_TYPES[route.type]),
+                kind=int(kind),
                 metric=route.priority,
                 mtu=route.mtu,
                 scope=_scope(route.scope),
                 tos=route.tos,
                 source=route.prefsrc,
-                hops=hops if ROUTE_TYPES[route.type] <= RouteType.ROUTE_MULTICAST else [],
+                hops=hops if kind <= RouteType.ROUTE_MULTICAST else [],
             )
     host.routes_done()
 
@@ -432,7 +446,7 @@ def _policy(host: CompiledHost, config: HostConfig, slots: Mapping[str, int], un
                 "mark": rule.fwmark or 0,
                 "mask": rule.fwmask if rule.fwmark is not None else 0,
                 "table": rule.table,
-                "iif": -2 if never else -1 if rule.iif is None or rule.iif == "lo" else slots.get(rule.iif, -2),
+                "iif": -2 if never else -1 if rule.iif is None else slots.get(rule.iif, -1 if rule.iif == "lo" else -2),
                 "oif": -1 if rule.oif is None else slots.get(rule.oif, -2),
                 "action": int(RULE_ACTIONS.get(rule.action, RouteType.ROUTE_UNSPEC)),
                 "following": _following(rules, len(rows)),
@@ -447,8 +461,8 @@ def _policy(host: CompiledHost, config: HostConfig, slots: Mapping[str, int], un
             }
         )
     policies = [_number(config, f"net.ipv{family}.fib_multipath_hash_policy", 0) for family in (4, 6)]
-    if max(policies) > 1:
-        unmodelled.append("net.ipv4.fib_multipath_hash_policy: only 0 (addresses) and 1 (ports too)")
+    if max(policies) > 2:
+        unmodelled.append("fib_multipath_hash_policy: only 0 (addresses), 1 (ports too) and 2 (inner addresses)")
     host.multipath(_number(config, "net.ipv4.fib_multipath_hash_seed", 0), *policies)
     host.policy_rules(rows, not all(_is_default(rule) for rule in rules))
 

@@ -282,9 +282,11 @@ class Compiler:
 
     def target(self, action: Action) -> int:
         value, mask = action.value, action.mask
-        if action.kind == TargetKind.TARGET_SET:
-            value, mask = (0 if use is None else self.set_use(use) + 1 for use in (action.add, action.delete))
         first, last = _words_of(action.first, action.family), _words_of(action.last, action.family)
+        if action.kind == TargetKind.TARGET_SET:
+            uses = (action.add, action.delete, action.map)
+            value, mask, mapped = (0 if use is None else self.set_use(use) + 1 for use in uses)
+            first = (mapped, 0, 0, 0)
         self.targets.append(
             (
                 action.kind,

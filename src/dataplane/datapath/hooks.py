@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dataplane._fast.conntrack import ConnectionTable
+from dataplane._fast.conntrack_load import load_connections
 from dataplane._fast.host import CompiledHost
 from dataplane._fast.netfilter import HookEntryKind
 from dataplane._fast.packet import Hook
@@ -16,6 +17,7 @@ from dataplane._fast.ruleset import TableKind
 from dataplane.datapath.compile_ipvs import DEFRAG, balancer, ipvs_unmodelled, register_ipvs
 from dataplane.datapath.compile_rules import compile_rules
 from dataplane.datapath.compile_sets import compile_sets
+from dataplane.datapath.connections import taken_over
 from dataplane.host.config import HostConfig
 from dataplane.host.iptables import Ruleset
 
@@ -91,6 +93,7 @@ def register_hooks(host: CompiledHost, config: HostConfig, slots: Mapping[str, i
         if needs_tracking(ruleset):
             if connections is None:
                 connections = tracking(config, seed)
+                load_connections(connections, taken_over(config.connections))
                 host.tracking(connections)
             for hook in (Hook.HOOK_PREROUTING, Hook.HOOK_OUTPUT):
                 entries.append((DEFRAG, hook, HookEntryKind.ENTRY_DEFRAG, 0))

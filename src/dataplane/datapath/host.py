@@ -15,6 +15,7 @@ from dataplane.datapath.log import Logged
 from dataplane.datapath.reconfigure import reconfigure
 from dataplane.datapath.running_host import RunningHost
 from dataplane.errors import ModelError
+from dataplane.host import ipset
 from dataplane.host.config import HostConfig
 from dataplane.host.conntrack_delete import ConntrackDelete, ConntrackReconcile
 from dataplane.host.ipvs import VirtualService, changed
@@ -141,6 +142,10 @@ class Host:
     def ip6tables_save(self, counters: bool = True) -> str:
         """The IPv6 rules as `ip6tables-save` prints them."""
         return self._save(6, counters)
+
+    def ipset_save(self) -> str:
+        """The sets as `ipset save` prints them, with the members, counters and timeouts of now."""
+        return ipset.text(self._running.ipsets(self.now))
 
     def _save(self, family: int, counters: bool) -> str:
         ruleset = self._running.ruleset(family)

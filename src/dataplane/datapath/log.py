@@ -128,7 +128,7 @@ class HostLog:
                     names[int(event["physout"]) + 1] if outgoing else "",
                     int(event["mark"]),
                     kept[first : first + link] if incoming else b"",
-                    kept[first + link : first + size],
+                    kept[first + link : first + min(size, link + words.copied)],
                     words.options,
                 )
             )
@@ -155,6 +155,7 @@ class _Words(NamedTuple):
     level: int = WARNING
     group: int = 0
     options: LineOptions = ALL
+    copied: int = 0xFFFF  # bytes of the packet
 
 
 def _words(kind: RuleEventKind, family: int, chain: ChainRules, number: int) -> _Words:
@@ -163,7 +164,13 @@ def _words(kind: RuleEventKind, family: int, chain: ChainRules, number: int) -> 
         if isinstance(target, Log):
             return _Words("LOG", target.value("log-prefix", ""), target.level(), options=target.line_options())
         assert isinstance(target, Nflog)
-        return _Words("NFLOG", target.value("nflog-prefix", ""), group=target.value("nflog-group", 0))
+        # --nflog-range never had an effect; --nflog-size has.
+        return _Words(
+            "NFLOG",
+            target.value("nflog-prefix", ""),
+            group=target.value("nflog-group", 0),
+            copied=target.value("nflog-size", 0xFFFF),
+        )
     # An unconditional verdict looks to the kernel as the end of the chain does (net/ipv4/netfilter/ip_tables.c,
     # get_chainname_rulenum).
     ends = number == len(chain.rules) or chain.rules[number].text in _UNCONDITIONAL

@@ -8,7 +8,7 @@ from dataplane._fast.conntrack_delete import delete_connections
 from dataplane._fast.host import CompiledHost
 from dataplane.datapath.compile import Compiled
 from dataplane.datapath.compile_ipvs import balancer, key_of, rebalance, register_ipvs, settle
-from dataplane.datapath.compile_sets import Sets, refill, refused_sets
+from dataplane.datapath.compile_sets import Sets, members_now, refill, refused_sets
 from dataplane.datapath.hooks import counted
 from dataplane.datapath.log import ChainRules, HostLog
 from dataplane.datapath.running_rules import NAMES_INTERFACE, RunningRules
@@ -84,6 +84,11 @@ class RunningHost:
             if value.name in wanted and compiled is not None:
                 refill(compiled, at, value, wanted[value.name])
         self.config = self.config.with_(ipsets=tuple(wanted.get(value.name, value) for value in self.config.ipsets))
+
+    def ipsets(self, now: int) -> tuple[IpSet, ...]:
+        """The host's sets with the members that they have at `now`, ns."""
+        compiled = next((rules.sets for rules in (self.host.rules4, self.host.rules6) if rules and rules.sets), None)
+        return self.config.ipsets if compiled is None else members_now(compiled, self.config.ipsets, now)
 
     def rules(self, family: int) -> RunningRules:
         """The host's rules of one family, ready to be changed."""

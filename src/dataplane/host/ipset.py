@@ -46,6 +46,15 @@ class IpSetEntry:
     nomatch: bool = False
     more: str = ""  # further words, as they stand: skbmark, skbprio, skbqueue, wildcard
 
+    @property
+    def mark(self) -> tuple[int, int]:
+        """What --map-set --map-mark makes of a packet's mark: (mark & ~second) ^ first."""
+        words = self.more.split()
+        if "skbmark" not in words:
+            return 0, 0
+        value, slash, mask = words[words.index("skbmark") + 1].partition("/")
+        return int(value, 0), int(mask, 0) if slash else 0xFFFFFFFF
+
 
 @dataclass(frozen=True, slots=True)
 class IpSet:
@@ -162,6 +171,8 @@ _ICMP6 = {
 }
 _ICMP_NAMES = {codes: name for name, codes in _ICMP.items()}
 _ICMP6_NAMES = {codes: name for name, codes in _ICMP6.items()}
+_NUMBER = "(0[xX][0-9a-fA-F]{1,8}|[0-9]{1,9})"
+_SKBMARK = re.compile(f"{_NUMBER}(/{_NUMBER})?")
 _WORD = re.compile(r'"[^"]*"|\S+')
 
 
@@ -256,11 +267,12 @@ def _parse_create(reader: _Line, name: str, notes: Notes) -> IpSet:
         elif option == "range":
             values["range"] = _parse_range(reader, kind)
         elif option == "bitmask":
-            values["bitmask"] = reader.take(option)
-            notes.unmodelled(f"{reader.file}: bitmask", f"set {name}")
+            values["bitmask"] = _bitmask(reader)
         elif option in ("counters", "comment", "skbinfo"):
             values[option] = True
         elif option == "forceadd":
+            # Which member makes room is up to the hash of a full set.
+            notes.unmodelled(f"{reader.file}: forceadd", f"set {name}")
             more.append(option)
         elif option == "markmask":
             more += [option, reader.take(option)]
@@ -280,6 +292,14 @@ _NUMBERS = {
     "initval": "initval",
     "size": "size",
 }
+
+
+def _bitmask(reader: _Line) -> str:
+    word = reader.take("bitmask")
+    try:
+        return address_text(ipaddress.ip_address(word))
+    except ValueError:
+        raise reader.error("bitmask", f"a mask of an address is expected, not {word!r}") from None
 
 
 def _parse_range(reader: _Line, kind: str) -> tuple[Any, Any]:
@@ -321,7 +341,10 @@ def _parse_entry(reader: _Line, owner: IpSet) -> IpSetEntry:
         elif option == "wildcard":
             more.append(option)
         elif option in ("skbmark", "skbprio", "skbqueue"):
-            more += [option, reader.take(option)]
+            word = reader.take(option)
+            if option == "skbmark" and not _SKBMARK.fullmatch(word):
+                raise reader.error(option, f"a mark or mark/mask is expected, not {word!r}")
+            more += [option, word]
         else:
             raise reader.error(option, "is not an option of a member")
     return IpSetEntry(tuple(elements), more=" ".join(more), **values)

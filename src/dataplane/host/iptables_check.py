@@ -54,7 +54,7 @@ def _check_table(ruleset: Ruleset, table: Table) -> None:
             if spec.jump == "DROP" and table.name == "nat":
                 raise _refused(ruleset, rule, "-j DROP", "the nat table is not intended for filtering")
             for extension in (*spec.matches, *(() if spec.target is None else (spec.target,))):
-                if extension.tables and table.name not in extension.tables:
+                if extension.allowed_tables() and table.name not in extension.allowed_tables():
                     raise _refused(ruleset, rule, extension.label, f"has no place in table {table.name}")
                 allowed = extension.allowed_hooks()
                 if allowed and not hooks <= allowed:

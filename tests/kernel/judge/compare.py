@@ -262,6 +262,30 @@ def _counted(reasons: Counter[str]) -> str:
     return ", ".join(f"{reason} x{count}" for reason, count in sorted(reasons.items())) or "none"
 
 
+# ---- sets -----------------------------------------------------------------------------------------------------------
+
+_SET_TIMEOUT = re.compile(r" timeout (\d+)")
+
+
+def set_members(text: str) -> dict[str, int]:
+    """Lines of `ipset save` that add a member, without the seconds that it has left; those."""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("add "):
+            left = _SET_TIMEOUT.search(line)
+            found[_SET_TIMEOUT.sub("", line)] = int(left[1]) if left else 0
+    return found
+
+
+def _sets(index: int, ours: str, theirs: str) -> list[Difference]:
+    left, right = set_members(ours), set_members(theirs)
+    return [
+        Difference(index, "set", *(f"{line} ({rows[line]} s)" if line in rows else "nothing" for rows in (left, right)))
+        for line in dict.fromkeys([*left, *right])
+        if line not in left or line not in right or abs(left[line] - right[line]) > _SLACK
+    ]
+
+
 # ---- IPVS -----------------------------------------------------------------------------------------------------------
 
 
@@ -336,6 +360,7 @@ def compare(kernel: Recording, emulator: Recording, masks: tuple[str, ...] = ())
         found += _logged(index, ours.logged, theirs.logged)
         if ours.connections is not None and theirs.connections is not None:
             found += _connections(index, ours.connections, theirs.connections, masks == ("chosen",))
+        found += _sets(index, ours.sets, theirs.sets)
         found += _balancing(index, ours.ipvs, theirs.ipvs, "-Ln --stats --exact" in ours.ipvs, "time left" not in masks)
     for name, counts in kernel.interfaces.items():
         other = emulator.interfaces.get(name)

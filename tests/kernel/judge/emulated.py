@@ -74,6 +74,8 @@ def run(kernel: Recording) -> Recording:
             if 6 in theirs.rules:
                 step.rules[6] = host.ip6tables_save(counters=True)
             step.connections = host.connections().text()
+            if theirs.sets:
+                step.sets = host.ipset_save()
             step.ipvs = {words: host.ipvsadm(words) for words in theirs.ipvs}
         made.steps.append(step)
     made.interfaces = {name: counters._asdict() for name, counters in host.counters().items()}

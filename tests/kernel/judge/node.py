@@ -55,6 +55,7 @@ class Node:
         self._addresses: dict[str, str] = {}
         self._rules: dict[int, list[str]] = {4: [], 6: []}
         self._texts: list[tuple[int, str]] = []
+        self._sets = False
         self._started = False
         self._sockets: list[socket.socket] = []
         self._joined = False
@@ -153,6 +154,7 @@ class Node:
     def ipset(self, commands: str) -> None:
         """Lines of `ipset restore`."""
         self._begin()
+        self._sets = True
         self._namespace.run("ipset", "restore", text="\n".join(map(str.strip, commands.strip().splitlines())) + "\n")
 
     def rules(self, commands: str, family: int = 0) -> None:
@@ -271,6 +273,14 @@ class Node:
 
     def _interfaces(self) -> dict[str, dict[str, int]]:
         return dump.interfaces(self._namespace)
+
+    def begin(self) -> None:
+        """Begin here: what has happened is forgotten, and the dump taken anew, with connections and counters as they are."""
+        self._fence.wait()
+        self.recording.steps.clear()
+        self._dump()
+        self._before = self._interfaces()
+        self._trace.read()
 
     def receive(self, interface: str, frame: bytes | Packet) -> Frames:
         """Let one frame arrive at a port; what comes out of all ports by then."""
@@ -400,6 +410,8 @@ class Node:
         if self.ipv6:
             step.rules[6] = dump.rules(self._namespace, 6, self._backend)
         step.connections = dump.connections(self._namespace)
+        if self._sets:
+            step.sets = self._namespace.run("ipset", "save")
         step.looked_ns = now_ns()
 
 

@@ -47,6 +47,7 @@ class Step:
     looked_ns: int = 0  # when the state was read
     rules: dict[int, str] = field(default_factory=dict)  # by family: iptables-save -c
     connections: str | None = None  # conntrack -L -o extended; None: not read
+    sets: str = ""  # ipset save; "" where the node has none
     ipvs: dict[str, str] = field(default_factory=dict)  # see ipvs_state.py; empty: not read
     logged: list[str] | None = None  # what LOG, NFLOG and TRACE wrote down; None: nobody listened
 

@@ -15,6 +15,7 @@ from judge.compare import (
     drop_reasons,
     masked,
     rule_lines,
+    set_members,
 )
 from judge.recording import Frame, Recording, Step, decode
 from judge.scenario import Scenario
@@ -34,6 +35,7 @@ def kernel_only(asked: Scenario, recording: Recording) -> str:
             lines.append(f"      refused: {step.refused}")
         lines += [f"      rule {line}" for line in _changed_rules(before, step)]
         lines += [f"      conn {line}" for line in _connection_lines(step)]
+        lines += [f"      set {line}" for line in _set_lines(step)]
         lines += [f"      ipvs {line}" for line in _balancing_lines(before, step)]
         before = step
     lines.append("")
@@ -60,6 +62,7 @@ def both(asked: Scenario, kernel: Recording, emulator: Recording) -> str:
             ("drop", _drop_lines(ours), _drop_lines(theirs)),
             ("rule", _changed_rules(before[0], ours), _changed_rules(before[1], theirs)),
             ("conn", _connection_lines(ours), _connection_lines(theirs)),
+            ("set", _set_lines(ours), _set_lines(theirs)),
             ("ipvs", _balancing_lines(before[0], ours), _balancing_lines(before[1], theirs)),
         ]
         for word, a_lines, b_lines in rows:
@@ -132,6 +135,10 @@ def _changed_rules(before: Step | None, step: Step) -> list[str]:
 def _connection_lines(step: Step) -> list[str]:
     rows = connection_rows(step.connections or "").items()
     return sorted(f"{row} ({timeout} s)" for row, (timeout, _) in rows)
+
+
+def _set_lines(step: Step) -> list[str]:
+    return sorted(f"{member} ({left} s)" for member, left in set_members(step.sets).items())
 
 
 def _balancing_lines(before: Step | None, step: Step) -> list[str]:

@@ -98,6 +98,10 @@ class Extension:
         """The hooks where the rule may stand, where that depends on the options; empty: all."""
         return self.hooks
 
+    def allowed_tables(self) -> frozenset[str]:
+        """The tables where the rule may stand, where that depends on the options; empty: all."""
+        return self.tables
+
     @property
     def label(self) -> str:
         """`-m name` or `-j NAME`, for messages."""

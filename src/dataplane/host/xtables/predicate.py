@@ -163,3 +163,4 @@ class Action:
     # SET: the set to add to and the set to take from, each with how it is used.
     add: Custom | None = None
     delete: Custom | None = None
+    map: Custom | None = None  # whose members give a packet its mark
