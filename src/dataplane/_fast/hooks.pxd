@@ -19,6 +19,7 @@ from dataplane._fast.netfilter cimport (
 )
 from dataplane._fast.network cimport Host, Network, drop
 from dataplane._fast.packet cimport (
+    CT_UNTRACKED,
     FIELD_DST, FIELD_FRAGMENT, FIELD_PROTO, FIELD_SRC, HOOK_INPUT, HOOK_OUTPUT, HOOK_POSTROUTING, HOOK_PREROUTING, Hook, Packet,
     packet_interfaces,
 )
@@ -46,7 +47,9 @@ cdef inline bint header_sums(const Host *host, const Packet *p, Hook hook, bint 
     spoil them. An ICMP error believes that connection tracking summed before, a reset does in INPUT alone."""
     if p.family == 6 or not p.options.length or not p.options.changed or ip4_checksum_good(p.net):
         return True
-    return p.ct != NULL and host.netfilter.conntrack.settings.checksum and (not reset or hook == HOOK_INPUT)
+    if host.netfilter.conntrack == NULL or p.ctinfo == CT_UNTRACKED or (reset and hook != HOOK_INPUT):
+        return False
+    return host.netfilter.conntrack.settings.checksum
 
 
 cdef inline bint rejectable(const Packet *p, bint sums) noexcept nogil:
