@@ -1,7 +1,6 @@
 """Where the emulator is known to differ from the kernel, and why. Short enough to print; each goes when it is mended."""
 
-KNOWN: dict[str, str] = {
-}
+KNOWN: dict[str, str] = {}
 
 # What random cases leave out or mask, for it would differ and says nothing new each time. `soak.py` prints the list.
 RANDOM_KNOWN: dict[str, str] = {
