@@ -25,6 +25,7 @@ from dataplane._fast.packet cimport (
 from dataplane._fast.reason cimport Reason
 from dataplane._fast.resolve cimport neighbour_ready
 from dataplane._fast.route cimport INPUT_DROP, INPUT_ERROR, INPUT_FORWARD, InputRoute, route_input4, route_input6
+from dataplane._fast.snooping cimport snooping_passes
 from dataplane._fast.track cimport CT_ACCEPT, ct_confirm, ct_release
 from dataplane._fast.wire cimport (
     ETH_HLEN, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6, IP_DF, load16, load_mac, mac_is_multicast, store_mac,
@@ -191,6 +192,11 @@ cdef inline Stage bridge_up(Network *net, Host *host, Packet *p, Interface *brid
     return STAGE_NETWORK_RECEIVE
 
 
+cdef inline bint group_frame(uint64_t destination) noexcept nogil:
+    """To a group, and not to all."""
+    return mac_is_multicast(destination) and destination != 0xFFFFFFFFFFFFULL
+
+
 cdef inline Stage bridge_decide(Network *net, Host *host, Packet *p, Interface *bridge, Interface *port) noexcept nogil:
     """br_handle_frame_finish: learn, then up, out of one port, or out of all."""
     cdef uint64_t destination = load_mac(p.mac)
@@ -202,6 +208,8 @@ cdef inline Stage bridge_decide(Network *net, Host *host, Packet *p, Interface *
     cdef Stage stage
     if port.learning:
         bridge_learn(host, bridge, port, load_mac(p.mac + 6), p.time)
+    if bridge.snooping and group_frame(destination) and not snooping_passes(p):
+        return drop(net, host, p, Reason.IP_INHDR)
     if not port.forwarding_state:
         return drop(net, host, p, Reason.BRIDGE_INGRESS_STP_STATE)
     if mac_is_multicast(destination):
@@ -325,6 +333,8 @@ cdef inline Stage bridge_transmit(Network *net, Host *host, Packet *p) noexcept 
     cdef FdbEntry *e
     # The port of entry of a packet that was routed no longer matters: it may go back out there.
     p.physin = -1
+    if bridge.snooping and group_frame(destination) and not snooping_passes(p):
+        return drop(net, host, p, Reason.IP_INHDR)
     if mac_is_multicast(destination):
         return bridge_flood(net, host, p, bridge, PACKET_BROADCAST if destination == 0xFFFFFFFFFFFFULL else PACKET_MULTICAST, False)
     e = bridge_lookup(host, bridge, destination, p.time)

@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 
 from dataplane._fast.interface cimport Interface, LocalAddress
 from dataplane._fast.multipath cimport flow_ports, multipath_hash
-from dataplane._fast.packet cimport FIELD_PROTO, Packet
+from dataplane._fast.packet cimport FIELD_L4PROTO, FIELD_PROTO, Packet
 from dataplane._fast.wire cimport load16
 
 cpdef enum RouteType:
@@ -371,15 +371,17 @@ cdef inline bint table_lookup(const Fib *fib, uint32_t table, const FlowKey *key
 
 cdef inline bint transport_matches(const PolicyRule *rule, const FlowKey *key) noexcept nogil:
     cdef const uint8_t *ports
-    cdef uint32_t sport = 0, dport = 0
+    cdef uint32_t sport = 0, dport = 0, proto
     if key.packet == NULL:
         return False
-    ports = flow_ports(key.packet)
+    # Who takes a flow apart stops at an authentication header (skb_flow_dissect).
+    proto = key.packet.field[<int>FIELD_L4PROTO]
+    ports = flow_ports(key.packet) if proto == key.packet.field[<int>FIELD_PROTO] else NULL
     if ports != NULL:
         sport = load16(ports + 2 if key.reversed else ports)
         dport = load16(ports if key.reversed else ports + 2)
     return (
-        (rule.proto == 0 or rule.proto == key.packet.field[<int>FIELD_PROTO])
+        (rule.proto == 0 or rule.proto == proto)
         and (rule.sport_high == 0 or rule.sport_low <= sport <= rule.sport_high)
         and (rule.dport_high == 0 or rule.dport_low <= dport <= rule.dport_high)
     )

@@ -26,6 +26,14 @@ cdef enum:
     IP6_LEAST_MTU = 1280    # RFC 8200, 5
 
 
+cdef inline uint32_t linear(const Packet *p) noexcept nogil:
+    """How many bytes from the network header on are in one piece (skb_headlen)."""
+    cdef uint32_t length = p.field[<int>FIELD_LENGTH], i
+    for i in range(1, p.cut_count):
+        length -= p.cuts[i].length
+    return length if length > p.pulled else p.pulled
+
+
 cdef inline void cuts_pulled(Packet *p) noexcept nogil:
     """__pskb_pull_tail: what was pulled is the first piece's; who has nothing left of its own is none any more."""
     cdef uint32_t header = p.field[<int>FIELD_LENGTH], eaten, i, kept = 1
@@ -59,7 +67,8 @@ cdef inline bint leaves_as_it_came(const Host *host, Packet *p, uint32_t room, u
         if p.cuts[i].length > room or (p.cuts[i].length & 7 and i + 1 < p.cut_count):
             return False
         rest += p.cuts[i].length
-    if rest >= payload or payload - rest > room or (payload - rest) & 7:
+    # The first may be empty: all that it had may belong to every fragment now.
+    if rest > payload or payload - rest > room or (payload - rest) & 7:
         return False
     # Options that stood behind the first one's fragment header may stand before it now.
     p.cuts[0].length = payload - rest
@@ -155,11 +164,12 @@ cdef inline Stage ip4_fragment(
 
 cdef inline uint32_t unfragmentable(const Packet *p, uint8_t **following) noexcept nogil:
     """ip6_find_1stfragopt: the length of the part that every fragment repeats, and where it says what follows; 0 when
-    the headers are broken."""
+    the headers are broken, or are not in one piece."""
     cdef uint8_t *at = p.net + 40
+    cdef const uint8_t *tail = p.net + linear(p)
     cdef bint routed = False
     following[0] = p.net + 6
-    while at <= p.tail:
+    while at <= tail:
         if following[0][0] == IPPROTO_ROUTING:
             routed = True
         elif following[0][0] == IPPROTO_DSTOPTS:
@@ -167,7 +177,7 @@ cdef inline uint32_t unfragmentable(const Packet *p, uint8_t **following) noexce
                 return <uint32_t>(at - p.net)
         elif following[0][0] != IPPROTO_HOPOPTS:
             return <uint32_t>(at - p.net)
-        if at + 2 > p.tail:
+        if at + 2 > tail:
             break
         following[0] = at
         at += (at[1] + 1) * 8

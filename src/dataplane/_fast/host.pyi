@@ -48,6 +48,7 @@ class CompiledHost:
         call_iptables: bool = False,
         call_ip6tables: bool = False,
         group_forward_mask: int = 0,
+        snooping: bool = False,
         forwarding: bool = False,
         rp_filter: int = 0,
         accept_local: bool = False,

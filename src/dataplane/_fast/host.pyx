@@ -108,7 +108,7 @@ cdef class CompiledHost:
         bint multicast_flood=True, bint broadcast_flood=True, bint isolated=False, bint forwarding_state=True,
         bint learning_state=False,
         int64_t ageing=300_000_000_000, bint call_iptables=False, bint call_ip6tables=False,
-        int group_forward_mask=0, bint forwarding=False, int rp_filter=0, bint accept_local=False,
+        int group_forward_mask=0, bint snooping=False, bint forwarding=False, int rp_filter=0, bint accept_local=False,
         bint accept_source_route=False, bint route_localnet=False, int arp_ignore=0, int arp_announce=0, bint arp_filter=False,
         int arp_accept=0, bint proxy_arp=False, bint proxy_arp_pvlan=False, bint send_redirects=True, bint src_valid_mark=False,
         bint forwarding6=False, bint router6=False,
@@ -141,6 +141,7 @@ cdef class CompiledHost:
         i.call_iptables = call_iptables
         i.call_ip6tables = call_ip6tables
         i.group_forward_mask = group_forward_mask
+        i.snooping = snooping
         i.forwarding = forwarding
         i.rp_filter = rp_filter
         i.accept_local = accept_local

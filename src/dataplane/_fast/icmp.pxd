@@ -281,7 +281,10 @@ cdef inline void icmp6_error(
     key.family = 6
     key.iif = -1
     key.oif = oif
-    if not multicast and (address_on(&host.fib, 6, dst, -1) or fib_address_type(&host.fib, 6, dst, -1) == ROUTE_ANYCAST):
+    # What came by a group of the link is answered, where it is, from the address that the route gives.
+    if not multicast and p.type == PACKET_HOST and (
+        address_on(&host.fib, 6, dst, -1) or fib_address_type(&host.fib, 6, dst, -1) == ROUTE_ANYCAST
+    ):
         memcpy(source, dst, 16)
     elif oif >= 0:
         if not fib_select_source(&host.fib, 6, oif, target, source):

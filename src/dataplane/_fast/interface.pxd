@@ -40,6 +40,7 @@ cdef struct Interface:
     uint8_t call_iptables   # of this bridge alone; the sysctls are the host's
     uint8_t call_ip6tables
     uint16_t group_forward_mask
+    uint8_t snooping            # a bridge that looks at multicast
     # net.ipv4.conf and net.ipv6.conf, already combined with `all` as the kernel combines them
     uint8_t forwarding
     uint8_t rp_filter

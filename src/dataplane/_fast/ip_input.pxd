@@ -4,6 +4,7 @@ Sources: net/ipv4/ip_input.c, net/ipv6/ip6_input.c, net/ipv4/icmp.c, net/ipv6/ic
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from dataplane._fast.defrag cimport ip4_defrag
 from dataplane._fast.discovery cimport arp_receive, nd_receive
@@ -164,9 +165,12 @@ cdef inline Stage ip_route_input(Network *net, Host *host, Packet *p) noexcept n
     cdef InputRoute route
     if p.type == PACKET_LOOPBACK:
         # It still has the route that it left by, and that leads here too.
+        memset(&route, 0, sizeof(route))
+        if p.family == 4 and p.net[0] & 15 > 5 and not options_input(net, host, p, &route):
+            return STAGE_END
         return STAGE_LOCAL_IN
     if p.cut_count and p.field[<int>FIELD_PROTO] == IPPROTO_TCP and p.type == PACKET_HOST and p.transport != NULL:
-        if host.early_demux and host.interfaces[p.iif].kind != LINK_LOOPBACK:
+        if (p.family == 4 or p.net[6] == IPPROTO_TCP) and host.early_demux and host.interfaces[p.iif].kind != LINK_LOOPBACK:
             packet_pull(p, p.transport + 20)    # tcp_v4_early_demux: a socket is looked for before the route
     if p.family == 4:
         route_input4(host, p, &route)

@@ -63,7 +63,7 @@ cdef inline bint group_leaves4(Network *net, Host *host, Packet *p) noexcept nog
     if out.kind == LINK_LOOPBACK:
         return True
     if dst >> 28 == 14:
-        if group_joined4(host, out, dst):
+        if not p.tunnel and group_joined4(host, out, dst):
             hear_oneself(net, host, p, PACKET_MULTICAST)
             if p.field[<int>FIELD_TTL] == 0:
                 drop(net, host, p, Reason.NOT_SPECIFIED)
@@ -91,7 +91,7 @@ cdef inline bint group_leaves6(Network *net, Host *host, Packet *p) noexcept nog
 
 
 cdef inline Stage ip_postrouting(Network *net, Host *host, Packet *p) noexcept nogil:
-    if p.socketed and p.family == 4 and not group_leaves4(net, host, p):
+    if p.iif < 0 and p.family == 4 and not group_leaves4(net, host, p):
         return STAGE_END
     if run_hook(net, host, p, HOOK_POSTROUTING) != HOOK_VERDICT_ACCEPT:
         return STAGE_END

@@ -26,7 +26,8 @@ from dataplane._fast.packet cimport (
     HOOK_PREROUTING, Hook, Packet, ip6_extension, ip6_summed, ip6_transport, packet_pull,
 )
 from dataplane._fast.wire cimport (
-    IP_OFFSET, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
+    IP_OFFSET, IPPROTO_AH, IPPROTO_FRAGMENT, IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_NONE, IPPROTO_ROUTING,
+    IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
     checksum_fold, checksum_sum, load16, load32, load_address6, pseudo4, pseudo6,
 )
 
@@ -106,13 +107,28 @@ cdef inline bint trackable_beyond(uint32_t proto) noexcept nogil:
     return not (ip6_extension(proto) or has_ports(<uint8_t>proto) or proto == IPPROTO_ICMP or proto == IPPROTO_ICMPV6)
 
 
+cdef inline uint32_t tracked_proto(const Packet *p) noexcept nogil:
+    """The protocol that a packet is tracked by. Of a routing header tracking asks two bytes, as of any (ipv6_skip_exthdr),
+    where rules ask four."""
+    cdef uint32_t proto = p.field[<int>FIELD_PROTO], following
+    cdef const uint8_t *at = p.net + 40
+    if p.family == 4 or p.transport != NULL or proto != IPPROTO_ROUTING or p.field[<int>FIELD_FRAGMENT]:
+        return proto
+    following = p.net[6]
+    while ip6_extension(following) and following != IPPROTO_NONE and at + 2 <= p.tail:
+        proto = following
+        following = at[0]
+        at += 8 if proto == IPPROTO_FRAGMENT else (at[1] + 2) * 4 if proto == IPPROTO_AH else (at[1] + 1) * 8
+    return following
+
+
 cdef inline bint packet_tuple(const Packet *p, Tuple *tuple) noexcept nogil:
     """The packet's tuple; False when its transport header is not there."""
     cdef const uint8_t *at = p.transport if p.transport != NULL else p.tail
     memcpy(tuple.src, &p.field[<int>FIELD_SRC], 16)
     memcpy(tuple.dst, &p.field[<int>FIELD_DST], 16)
     tuple.zone = 0
-    tuple.proto = <uint8_t>p.field[<int>FIELD_PROTO]
+    tuple.proto = <uint8_t>tracked_proto(p)
     tuple.family = p.family
     if p.tail - at < 8 and (has_ports(tuple.proto) or tuple.proto == IPPROTO_ICMP or tuple.proto == IPPROTO_ICMPV6):
         return False
@@ -299,7 +315,7 @@ cdef inline int ct_icmp(Conntrack *t, Packet *p, Hook hook, const Zone *zone) no
 
 cdef inline int other_track(Conntrack *t, Conn *c, Packet *p, int direction, int64_t *timeout) noexcept nogil:
     """UDP, ICMP, GRE and whatever has no tracker of its own."""
-    cdef uint8_t proto = <uint8_t>p.field[<int>FIELD_PROTO], kind
+    cdef uint8_t proto = c.tuple[0].proto, kind
     cdef const CtSettings *s = &t.settings
     if proto == IPPROTO_UDPLITE:
         timeout[0] = s.udp_timeout
@@ -341,7 +357,7 @@ cdef inline int other_track(Conntrack *t, Conn *c, Packet *p, int direction, int
 cdef inline int ct_in(Conntrack *t, Packet *p, Hook hook) noexcept nogil:
     """Priority -200: find or start the packet's connection. CT_DROP when the table is full; without a connection the
     packet is INVALID to whoever asks."""
-    cdef uint8_t proto = <uint8_t>p.field[<int>FIELD_PROTO]
+    cdef uint8_t proto = <uint8_t>tracked_proto(p)
     cdef Tuple tuple, reply
     cdef Zone zone
     cdef Conn *c

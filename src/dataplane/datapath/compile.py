@@ -213,6 +213,7 @@ def _link(
         ageing=bridge.ageing_ns if bridge else 300 * SECOND,
         call_iptables=bridge.nf_call_iptables if bridge else False,
         call_ip6tables=bridge.nf_call_ip6tables if bridge else False,
+        snooping=bridge.mcast_snooping if bridge else False,
         group_forward_mask=bridge.group_forward_mask if bridge else port.group_forward_mask if port else 0,
         forwarding=_forwarding4(config, name),
         rp_filter=_both(config, name, "rp_filter"),

@@ -37,6 +37,8 @@ def change(random: Random, drawn: Drawn, lines: Sequence[str]) -> tuple[int, str
     base = random.choice(BASE[table])
     if kind == "fill":
         place = random.randrange(len(USER))
+        if any(TRACKING.search(line) for line in lines if line.startswith(f"{word} -t {table} -A {USER[place]} ")):
+            return None  # the last rule that tracks may go, and tracking with it
         declared.append(f":{USER[place]} - [0:0]")
         added += some(USER[place], USER[place + 1 :])
     elif kind == "append":

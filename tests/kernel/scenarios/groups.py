@@ -6,9 +6,11 @@ from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import Peer, echo
 from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6MLQuery, ICMPv6MLReport, IPv6
+from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from scenarios.bridge import pods
 from scenarios.conntrack_tcp import COUNT_STATES
 
 QUERY = UDP(sport=5353, dport=5353) / b"query"
@@ -199,3 +201,63 @@ def no_reset_of_a_broadcast(node: Node) -> None:
     node.rules(COUNT_STATES)
     subnet = node.address("eth0").rsplit(".", 1)[0]
     node.send(IP(src=node.address("eth0"), dst=f"{subnet}.255") / TCP(sport=1, dport=2))
+
+
+@scenario(families=(4, 6))
+def unsound_multicast_on_a_snooping_bridge(node: Node) -> None:
+    """A bridge that snoops passes multicast on to all ports, but for what has a broken header, or reports groups wrongly."""
+    one, _, _ = pods(node, options="mcast_snooping 1")
+    to = WIDE[node.family]
+    mac = group_mac(to)
+    good = bytes(one.packet(QUERY, to=to))
+    size, half = (20, 10) if node.family == 4 else (40, 4)
+    damaged = [
+        good,
+        good[:half] + b"\xde\xad" + good[half + 2 :],
+        b"\x35" + good[1:],
+        good[: size + 3],
+        good[: size - 2],
+    ]
+    if node.family == 6:
+        damaged.append(good[:4] + b"\0\0" + good[6:])
+        hops = b"\x05\x02\0\0\x01\0"
+        for message in (
+            ICMPv6MLQuery(),
+            ICMPv6MLReport(mladdr=to),
+            ICMPv6MLReport(mladdr=to, cksum=5),
+            ICMPv6EchoRequest(),
+        ):
+            for source in (one.ip, "fe80::2"):
+                report = IPv6(src=source, dst=to, hlim=1, nh=0) / Raw(b"\x3a\0" + hops)
+                body = bytes(IPv6(src=source, dst=to, nh=58) / message)[40:]
+                packet = bytearray(bytes(report) + body)
+                packet[4:6] = (8 + len(body)).to_bytes(2, "big")
+                damaged.append(bytes(packet))
+                damaged.append(bytes(packet[:-3]))
+    else:
+        for kind in (0x11, 0x12, 0x16, 0x17, 0x22, 0x30):
+            for rest in (b"\0\0\0\0\0", b"\0\0\0\xef\1\2\3", b"\0\0\0\0\0\0\1"):
+                message = bytes([kind, 0]) + rest[:1] + b"\0" + rest[3:]
+                damaged.append(bytes(one.packet(Raw(message), to=to, proto=2, ttl=1)))
+                total = sum(
+                    message[i] << 8 | (message[i + 1] if i + 1 < len(message) else 0) for i in range(0, len(message), 2)
+                )
+                check = ~(total + (total >> 16)) & 0xFFFF
+                summed = message[:2] + check.to_bytes(2, "big") + message[4:]
+                damaged.append(bytes(one.packet(Raw(summed), to=to, proto=2, ttl=1)))
+    for data in damaged:
+        frame = Ether(src=one.mac, dst=mac, type=0x800 if node.family == 4 else 0x86DD) / Raw(data)
+        node.receive("veth1", frame)
+
+
+@scenario()
+def error_along_a_source_route_to_all(node: Node) -> None:
+    """An ICMP error whose source route leads over a broadcast address: it comes back to the node too, and ends there."""
+    client, server = node.router()
+    node.rules(COUNT_STATES)
+    node.rules("-t mangle -A POSTROUTING -p icmp")
+    node.rules("-t mangle -A PREROUTING -p icmp")
+    hops = [server.ip, node.address("eth0").rsplit(".", 1)[0] + ".255"]
+    option = b"\x83\x0b\x0c" + b"".join(map(socket.inet_aton, hops)) + b"\0\x44\x04\x05\x01\x07\x27\x04\0"
+    packet = IP(src=client.ip, dst=node.address("eth1"), ihl=11, proto=17) / Raw(option.ljust(24, b"\0") + b"x" * 8)
+    client.send(packet)
