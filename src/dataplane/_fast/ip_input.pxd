@@ -85,6 +85,8 @@ cdef inline Reason ip6_header_check(Packet *p) noexcept nogil:
     total = 40 + load16(net + 4)
     if room < total:
         return Reason.PKT_TOO_SMALL
+    if total == 40 and net[6] == IPPROTO_HOPOPTS:
+        total = <uint32_t>room      # as long as an option says, or as it came
     if room > total:
         if p.missing:
             p.missing = p.missing - <uint32_t>(room - total) if p.missing > room - total else 0

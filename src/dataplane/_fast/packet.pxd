@@ -162,9 +162,9 @@ cdef struct Packet:
 
 cdef inline void packet_pull(Packet *p, const uint8_t *to) noexcept nogil:
     """Somebody wants all up to `to` in one piece (pskb_may_pull, skb_ensure_writable): the fragments that it lies in are
-    no longer what they were."""
-    if p.cut_count and to > p.net + p.pulled:
-        p.pulled = <uint32_t>((to if to < p.tail else p.tail) - p.net)
+    no longer what they were. Who wants more than there is gets nothing, and nothing changes."""
+    if p.cut_count and p.net + p.pulled < to <= p.tail:
+        p.pulled = <uint32_t>(to - p.net)
 
 
 cdef inline void packet_read_ports(Packet *p) noexcept nogil:
@@ -311,6 +311,8 @@ cdef inline void packet_read6(Packet *p) noexcept nogil:
     p.field[<int>FIELD_TOS] = (load16(net) >> 4) & 0xFF
     p.field[<int>FIELD_TTL] = net[7]
     p.field[<int>FIELD_LENGTH] = load16(net + 4) + 40
+    if load16(net + 4) == 0 and net[6] == IPPROTO_HOPOPTS:
+        p.field[<int>FIELD_LENGTH] = <uint32_t>(p.tail - net)
     p.field[<int>FIELD_FRAGMENT] = fragment >> 3
     packet_read_ports(p)
 

@@ -109,7 +109,7 @@ def _header(random: Random, kind: int, following: int) -> bytes:
         return bytes([following, length]) + bytes(min(length + 2, 10) * 4 - 2)
     if kind == ROUTING:
         words = random.choice([0, 0, 2, 2, 4, 1])
-        body = bytes([random.choice([0, 0, 2, 3, 4, 253]), random.choice([0, 0, 0, 1, 2])]) + bytes(4 + 8 * words)
+        body = bytes([random.choice([0, 0, 2, 3, 253]), random.choice([0, 0, 0, 1, 2])]) + bytes(4 + 8 * words)
         return bytes([following, _length(random, words)]) + body
     made = b""
     for _ in range(random.choice([0, 1, 1, 1, 2, 3])):
