@@ -35,6 +35,8 @@ def cut(random: Random, frame: bytes) -> list[bytes]:
 def _pieces(random: Random, body: bytes) -> list[tuple[int, bool, bytes]]:
     """Where each piece begins, whether more follow, and its bytes."""
     blocks = (len(body) - 1) // 8
+    if blocks < 1:
+        return [(0, False, body)]
     count = min(random.choice([1, 1, 1, 2, 2, 3, 5]), blocks)
     cuts = [0, *(8 * block for block in sorted(random.sample(range(1, blocks + 1), count))), len(body)]
     pieces = [(a, b < len(body), body[a:b]) for a, b in pairwise(cuts)]
