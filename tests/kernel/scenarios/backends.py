@@ -338,3 +338,36 @@ def trace_is_not_logged(node: Node) -> None:
         -A FORWARD -p udp -j NFLOG --nflog-prefix "seen:"
     """)
     client.send(QUERY, to=server)
+
+
+def inverted_pairs(node: Node) -> None:
+    client, server = counting(
+        node,
+        "-p udp ! --sport 5000 ! --dport 53",
+        "-p udp ! --sport 5000 --dport 53",
+        "-p udp ! --sport 5000:5001 ! --dport 53",
+        "-p udp ! --sport 0 ! --dport 53",
+        "-p tcp ! --sport 5000 ! --dport 53",
+        "-p tcp --sport 5000 --dport 53",
+        "-p tcp ! --sport 5000 ! --dport 53 --tcp-flags SYN SYN",
+        "-p sctp ! --sport 5000 ! --dport 53",
+    )
+    for sport in (5000, 5002, 0):
+        for dport in (53, 80):
+            client.send(UDP(sport=sport, dport=dport) / b"query", to=server)
+            client.send(TCP(sport=sport, dport=dport), to=server)
+            client.send(SCTP(sport=sport, dport=dport) / SCTPChunkData(data=b"x"), to=server)
+    for size in (2, 3, 4, 6):
+        client.send(Raw(bytes(UDP(sport=5000, dport=80))[:size]), to=server, proto=17)
+
+
+@scenario(families=(4, 6), backend="nft")
+def two_inverted_ports(node: Node) -> None:
+    """iptables-nft compares two single ports at once: inverted both, a packet matches if either is another."""
+    inverted_pairs(node)
+
+
+@scenario(families=(4, 6), backend="legacy")
+def two_inverted_ports_legacy(node: Node) -> None:
+    """In the legacy tables both ports must be others."""
+    inverted_pairs(node)
