@@ -84,7 +84,7 @@ def test_changed_rules_are_as_good_as_new(family: int, table: str, hook: str) ->
         matched += int(fresh.counters[:, 0].sum())
 
     agree()
-    assert matched > 40, "the rules and the packets hardly meet"
+    assert matched > 20, "the rules and the packets hardly meet"
 
 
 SAMPLE = """*filter
