@@ -114,7 +114,7 @@ bench-compare: $(VENV)/.test $(BUILT)
 	$(PY) bench/compare.py '$(BASE)' $(BENCH)
 
 # A stock Python loads the sanitizers first; its own allocator would hide what numpy's arrays are worth checking for.
-SANITIZED ?= $(addprefix tests/,agents capture cli cluster conntrack events fragments fuzz generate host ipvs limits replay \
+SANITIZED ?= $(addprefix tests/,agents capture cli cluster conntrack fragments fuzz generate host ipvs limits replay \
 	rules testing)
 # These start a Python of their own or measure memory, which the sanitizers change.
 UNSUITED := standard_output or standard_input or gives_packets_before or grows_with_time
