@@ -116,6 +116,7 @@ bench-compare: $(VENV)/.test $(BUILT)
 # A stock Python loads the sanitizers first; its own allocator would hide what numpy's arrays are worth checking for.
 SANITIZED ?= $(addprefix tests/,agents capture cli cluster conntrack fragments fuzz generate host ipvs limits replay \
 	rules testing)
+# tests/cloud and tests/events are left out for time: make sanitize SANITIZED=tests/cloud runs them.
 # These start a Python of their own or measure memory, which the sanitizers change.
 UNSUITED := standard_output or standard_input or gives_packets_before or grows_with_time
 SANITIZERS := $(shell for l in libasan.so libubsan.so; do p=$$(gcc -print-file-name=$$l 2>/dev/null); test -e "$$p" && echo "$$p"; done)

@@ -42,6 +42,13 @@ def test_settings_that_the_kernel_joins_are_named_where_they_hold() -> None:
     assert named(*links, net__ipv6__fwmark_reflect="1") == ("sysctl.txt: net.ipv6.fwmark_reflect = 1",)
 
 
+def test_settings_that_the_walk_follows_are_not_named() -> None:
+    links = (Link("eth0", "", 2, 1, 1500),)
+    source_routes = {f"net.ipv4.conf.{name}.accept_source_route": "1" for name in ("all", "eth0")}
+    followed = {**source_routes, "net.ipv6.conf.eth0.force_forwarding": "1"}
+    assert Host(HostConfig(links=links, sysctl=followed)).unmodelled == ()
+
+
 def test_routes_of_a_source_are_left_out_and_named(tmp_path: Path) -> None:
     route = {"dst": "fd09::/64", "from": "fd01::/64", "dev": "eth0", "flags": [], "metric": 1024, "pref": "medium"}
     (tmp_path / "routes6.json").write_text(json.dumps([route]))

@@ -213,6 +213,7 @@ cdef inline bint assemble(
     p.end = p.tail + 64
     p.cuts = cuts
     p.cut_count = count
+    p.pulled = 0
     # A capture's missing bytes are a tail; behind the first that is missing nothing is known for certain.
     p.missing = length - known
     return True

@@ -14,14 +14,13 @@ EITHER = {
     "ignore_routes_with_linkdown": "0",
     "mc_forwarding": "0",
 }
-BOTH = {"accept_source_route": "0", "bc_forwarding": "0"}
+BOTH = {"bc_forwarding": "0"}
 OWN = {
     4: {"medium_id": "0"},
     6: {
         "accept_source_route": "0",
         "drop_unicast_in_l2_multicast": "0",
         "drop_unsolicited_na": "0",
-        "force_forwarding": "0",
         "ignore_routes_with_linkdown": "0",
         "ioam6_enabled": "0",
         "mc_forwarding": "0",

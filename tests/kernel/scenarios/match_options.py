@@ -2,7 +2,7 @@
 
 from judge.node import Node
 from judge.scenario import scenario
-from judge.talk import Peer, Talk, echo, reply
+from judge.talk import Talk, echo, reply
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.sctp import (
     SCTP,
@@ -14,15 +14,7 @@ from scapy.layers.sctp import (
 )
 from scapy.packet import Raw
 
-QUERY = UDP(sport=4000, dport=53) / b"query"
-
-
-def counted(node: Node, *matches: str, chain: str = "FORWARD", table: str = "filter") -> tuple[Peer, Peer]:
-    """A router with one counting rule per match."""
-    client, server = node.router()
-    for match in matches:
-        node.rules(f"-t {table} -A {chain} {match}")
-    return client, server
+from scenarios.matches import QUERY, counted
 
 
 @scenario(families=(4, 6))

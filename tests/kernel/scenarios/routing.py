@@ -1,10 +1,14 @@
 """Which way a packet goes: policy rules, several tables, several next hops, source validation, martians."""
 
+from pathlib import Path
+
 from judge.node import Node
 from judge.scenario import scenario
 from judge.talk import echo, reply
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
+
+from scenarios.nd import solicit
 
 QUERY = UDP(sport=4000, dport=53) / b"query"
 FAR = {4: "203.0.113.9", 6: "2001:db8:9::9"}
@@ -510,3 +514,20 @@ def own_packet_that_needs_a_source_to_have_a_way(node: Node) -> None:
     node.ip("-6 rule add not from fd00:1::/64 blackhole pref 100")
     assert len(node.send(IPv6(src=node.address("eth0"), dst=client.ip) / UDP(sport=1, dport=9))) == 1
     node.send(IPv6(src=node.address("eth1"), dst="fd00:2::9") / UDP(sport=1, dport=9))
+
+
+@scenario(families=(6,))
+def forwarding_by_the_interface(node: Node) -> None:
+    """IPv6 forwards by the switch for all, or, since Linux 6.17, by force_forwarding of the interface that a packet came by;
+    what an interface says of forwarding itself only makes it a router in its advertisements."""
+    client, server = node.router()
+    node.sysctl("net.ipv6.conf.all.forwarding = 0")
+    forced = Path("/proc/sys/net/ipv6/conf/all/force_forwarding").exists()
+    if forced:
+        node.sysctl("net.ipv6.conf.eth0.force_forwarding = 1")
+    node.sysctl("net.ipv6.conf.eth1.forwarding = 1")
+    packet = UDP(sport=1, dport=9) / b"x"
+    assert len(client.send(packet, to=server)) == forced
+    assert not server.send(packet, to=client)
+    for peer, port in ((client, "eth0"), (server, "eth1")):
+        node.receive(port, solicit(peer, node.address(port)))

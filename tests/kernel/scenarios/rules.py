@@ -1,6 +1,6 @@
 """How rules are walked: tables, chains, jumps, policies, verdicts and counters."""
 
-from judge.node import Node
+from judge.node import BUILTIN, Node
 from judge.scenario import scenario
 from judge.talk import echo
 from scapy.layers.inet import IP, TCP, UDP
@@ -13,13 +13,7 @@ QUERY = UDP(sport=4000, dport=53) / b"query"
 def every_hook_of_every_table(node: Node) -> None:
     """A forwarded packet, one to the node and one from it: which chains see them, in which order they count."""
     client, server = node.router()
-    for table, chains in (
-        ("raw", ("PREROUTING", "OUTPUT")),
-        ("mangle", ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")),
-        ("nat", ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")),
-        ("filter", ("INPUT", "FORWARD", "OUTPUT")),
-        ("security", ("INPUT", "FORWARD", "OUTPUT")),
-    ):
+    for table, chains in BUILTIN.items():
         for chain in chains:
             node.rules(f"-t {table} -A {chain}")
     node.rules("-A FORWARD -m conntrack --ctstate INVALID -j DROP")

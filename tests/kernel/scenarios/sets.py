@@ -1,6 +1,6 @@
 """Sets of addresses and ports: every type, its options, and the target that fills them."""
 
-from judge.node import Node
+from judge.node import BUILTIN, Node
 from judge.scenario import scenario
 from judge.talk import Peer, echo
 from scapy.layers.inet import ICMP, TCP, UDP
@@ -366,13 +366,7 @@ def sets_in_every_chain(node: Node) -> None:
         create made hash:ip,port,ip family {inet(node)} counters
     """)
     client, server = node.router()
-    for table, chains in (
-        ("raw", ("PREROUTING", "OUTPUT")),
-        ("mangle", ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")),
-        ("nat", ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")),
-        ("filter", ("INPUT", "FORWARD", "OUTPUT")),
-        ("security", ("INPUT", "FORWARD", "OUTPUT")),
-    ):
+    for table, chains in BUILTIN.items():
         for chain in chains:
             node.rules(f"-t {table} -A {chain} -m set --match-set ips dst")
             node.rules(f"-t {table} -A {chain} -m set --match-set made src,src,dst")
